@@ -1,0 +1,139 @@
+"""The run directory: the contract between all parts. Everything about a run can be rebuilt from it.
+
+::
+
+    <runs>/<run-id>/
+      job.yaml                         what was asked
+      order.json                       what the lead was told (core.order)
+      environment.json                 0600: the submitter's environment and the secrets' values
+      stop.json                        a stop that was asked for (StopRequest), if any
+      events/<writer>.jsonl            one file a writer; lines are events.Entry
+      attempts/<n>/placement.json      the ranks of attempt n, in order (core.order.Placement)
+      attempts/<n>/rendezvous.json     where its ranks meet; a record, not the channel
+      attempts/<n>/nodes/<node>/log            lines "<rank> <o|e> <text>"
+      attempts/<n>/nodes/<node>/metrics.jsonl  lines are events.Metric
+      attempts/<n>/nodes/<node>/stacks/        Python stacks of ranks that hung
+      checkpoints/
+      report.{json,html,png}
+
+A writer appends to its own file and nobody else does, so no lock is needed, also on NFS. A torn
+last line was never acknowledged: readers skip it, its writer cuts it off before it goes on.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from headrace.core.events import Entry, Event
+from headrace.core.records import DecodeError, decode, encode
+
+
+class RunDir:
+    """Paths inside one run's folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def run_id(self) -> str:
+        return self.root.name
+
+    @property
+    def job(self) -> Path:
+        return self.root / "job.yaml"
+
+    @property
+    def order(self) -> Path:
+        return self.root / "order.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.root / "environment.json"
+
+    @property
+    def stop(self) -> Path:
+        return self.root / "stop.json"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    def attempt(self, number: int) -> Path:
+        return self.root / "attempts" / str(number)
+
+    def node(self, attempt: int, node: str) -> Path:
+        return self.attempt(attempt) / "nodes" / node
+
+    def attempts(self) -> list[int]:
+        """Numbers of all attempts, ascending, from 0."""
+        folder = self.root / "attempts"
+        if not folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+class EventWriter:
+    """Appends entries to ``events/<writer>.jsonl``; goes on where an earlier process stopped."""
+
+    def __init__(self, run: RunDir, writer: str, *, now_s: Callable[[], float]) -> None:
+        run.events.mkdir(parents=True, exist_ok=True)
+        self._path = run.events / f"{writer}.jsonl"
+        self._now_s = now_s
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._seq = self._recover()
+
+    def _recover(self) -> int:
+        """Cut off a torn last line; return the next sequence number."""
+        data = self._path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole != len(data):
+            os.ftruncate(self._descriptor, whole)
+        os.lseek(self._descriptor, whole, os.SEEK_SET)
+        return data.count(b"\n", 0, whole)
+
+    def write(self, event: Event, *, attempt: int, durable: bool = False) -> Entry:
+        """Append one event. ``durable`` waits for the disk: for what must survive a power cut."""
+        entry = Entry(seq=self._seq, attempt=attempt, time_s=self._now_s(), event=event)
+        line = encode(entry) + b"\n"
+        written = os.write(self._descriptor, line)
+        while written < len(line):
+            written += os.write(self._descriptor, line[written:])
+        if durable:
+            os.fsync(self._descriptor)
+        self._seq += 1
+        return entry
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """All whole lines; a torn last line is left out. An absent file has none."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return data[: data.rfind(b"\n") + 1].splitlines()
+
+
+def read_events(path: Path) -> Iterator[Entry]:
+    """Entries of one writer's file, in order. Kinds not known to this version are skipped."""
+    for line in read_lines(path):
+        try:
+            yield decode(line, Entry)
+        except DecodeError:
+            continue
+
+
+def merged_events(run: RunDir) -> list[tuple[str, Entry]]:
+    """(writer, entry) of all writers, in the order of (attempt, time, writer, number)."""
+    found = [
+        (path.stem, entry)
+        for path in sorted(run.events.glob("*.jsonl"))
+        for entry in read_events(path)
+    ]
+    return sorted(found, key=lambda item: (item[1].attempt, item[1].time_s, item[0], item[1].seq))
