@@ -29,9 +29,9 @@ class RestartPolicy(Record, frozen=True, kw_only=True):
 class SessionSettings(Record, frozen=True, kw_only=True):
     """What the job file says about training; ranks get it as JSON in ``HEADRACE_SESSION``.
 
-    ``None`` means the job file is silent: the script decides. A value given in code that contradicts
-    one given here is an error. ``checkpoint_every_s`` and ``checkpoint_every_steps``: at most one is
-    set; neither means automatic. ``until_*``: at most one is set.
+    ``None`` means the job file is silent: the script decides. A value given in code that
+    contradicts one given here is an error. ``checkpoint_every_s``, ``checkpoint_every_steps``: at
+    most one is set; neither means automatic. ``until_*``: at most one is set.
     """
 
     checkpoint_every_s: float | None = None
@@ -52,8 +52,8 @@ class SessionSettings(Record, frozen=True, kw_only=True):
 class Order(Record, frozen=True, kw_only=True):
     """Everything a lead needs.
 
-    The submitter's environment and the values of secrets are not in it: ``environment_file`` names a
-    0600 file that holds them (a JSON object of strings). ``env`` is what the job file sets.
+    The submitter's environment and the values of secrets are not in it: ``environment_file`` names
+    a 0600 file that holds them (a JSON object of strings). ``env`` is what the job file sets.
 
     ``stop_grace_s``: between "stop by T" and T. ``kill_wait_s``: between SIGTERM and SIGKILL for
     programs that do not speak to their agent. ``attempt``: the number of the lead's first attempt.
