@@ -1,0 +1,1 @@
+"""What is asked: job file, flags, ``#SBATCH`` lines or Python, read into one ``JobSpec``."""
