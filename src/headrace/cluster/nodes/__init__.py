@@ -1,0 +1,1 @@
+"""One machine: what it has (``probe``) and what a run uses of it (``sample``)."""

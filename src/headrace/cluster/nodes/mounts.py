@@ -1,0 +1,93 @@
+"""Mounted file systems: which kinds hold files, which reach over a network, how full they are."""
+
+import os
+import re
+from pathlib import Path
+
+from headrace.cluster.nodes.node import Mount
+from headrace.core.records import Record
+
+NETWORK = frozenset(
+    (
+        *("nfs", "nfs4", "lustre", "beegfs", "gpfs", "ceph", "wekafs", "panfs", "dvs"),
+        *("cifs", "smb3", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.juicefs"),
+        *("orangefs", "pvfs2", "afs", "9p"),
+    )
+)
+_LOCAL = frozenset(
+    ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs")
+    + ("tmpfs", "overlay", "virtiofs")
+)
+
+
+class MountLine(Record, frozen=True, kw_only=True):
+    """One line of /proc/PID/mounts."""
+
+    source: str
+    path: str
+    fstype: str
+
+
+def parse_mounts(text: str) -> list[MountLine]:
+    """Lines of fstab(5) form, octal escapes undone; the last mount on a path wins."""
+    found: dict[str, MountLine] = {}
+    for line in text.splitlines():
+        fields = [_unescape(field) for field in line.split(" ")]
+        if len(fields) >= 3:
+            found.pop(fields[1], None)
+            found[fields[1]] = MountLine(source=fields[0], path=fields[1], fstype=fields[2])
+    return list(found.values())
+
+
+def _unescape(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
+
+
+def mount_of(path: str, mounts: list[MountLine]) -> MountLine | None:
+    """The mount that holds the absolute ``path``."""
+    holding = [
+        mount
+        for mount in mounts
+        if path == mount.path or path.startswith(mount.path.rstrip("/") + "/")
+    ]
+    return max(holding, key=lambda mount: len(mount.path), default=None)
+
+
+def read_mounts(root: Path) -> tuple[Mount, ...]:
+    """File systems of known kinds below ``root``, each source once, small system mounts left out.
+
+    A network file system whose server does not answer would hold this process; its size is asked
+    for nevertheless, since a run on it would be held, too.
+    """
+    try:
+        lines = parse_mounts((root / "proc/self/mounts").read_text())
+    except OSError:
+        return ()
+    found: dict[tuple[str, str], Mount] = {}
+    for line in lines:
+        if line.fstype not in NETWORK | _LOCAL or line.path.startswith(("/sys", "/proc", "/run/")):
+            continue
+        key = (line.source, line.path if line.fstype in ("tmpfs", "overlay") else "")
+        mount = _measured(root, line)
+        if mount is not None and (key not in found or len(line.path) < len(found[key].path)):
+            found[key] = mount
+    return tuple(sorted(found.values(), key=lambda mount: mount.path))
+
+
+def _measured(root: Path, line: MountLine) -> Mount | None:
+    try:
+        size = os.statvfs(root / line.path.lstrip("/"))
+    except OSError:
+        return None
+    if size.f_blocks == 0 or not os.path.isdir(root / line.path.lstrip("/")):
+        return None
+    return Mount(
+        path=line.path,
+        source=line.source,
+        fstype=line.fstype,
+        size_bytes=size.f_blocks * size.f_frsize,
+        free_bytes=size.f_bavail * size.f_frsize,
+        inodes=size.f_files,
+        inodes_free=size.f_favail,
+        nvme=Path(line.source).name.startswith("nvme"),
+    )
