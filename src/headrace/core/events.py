@@ -240,7 +240,9 @@ class NodeSample(Tagged, frozen=True, kw_only=True):
     """Taken about once a second by the agent over the tree of its ranks.
 
     ``cpu_s`` is the CPU time of the tree so far in this attempt; ``energy_j`` is measured by a
-    counter since the attempt's start, or None where the machine has none.
+    counter since the attempt's start, or None where the machine has none; ``energy_parts`` names
+    what those counters cover (gpu, cpu). ``memory_kind``: pss counts shared pages once, rss once a
+    process.
     """
 
     time_s: float
@@ -249,6 +251,8 @@ class NodeSample(Tagged, frozen=True, kw_only=True):
     memory_bytes: int
     gpus: tuple[GpuSample, ...] = ()
     energy_j: float | None = None
+    energy_parts: tuple[str, ...] = ()
+    memory_kind: str = "rss"
 
 
 Metric = StepMetric | NodeSample

@@ -91,9 +91,16 @@ def wait_gone(process: Process, timeout_s: float) -> bool:
     if descriptor is None:
         return True
     try:
-        return bool(select.select([descriptor], [], [], timeout_s)[0])
+        return wait_readable(descriptor, timeout_s)
     finally:
         os.close(descriptor)
+
+
+def wait_readable(descriptor: int, timeout_s: float) -> bool:
+    """Wait for a descriptor; a pidfd is readable when its process has ended. Any number is fine."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, timeout_s) * 1000))
 
 
 def become_subreaper() -> None:

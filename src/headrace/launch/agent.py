@@ -1,0 +1,413 @@
+"""The agent of one node: starts its ranks, listens to them, leaves nothing behind.
+
+``python -m headrace.launch.guard RUN_DIR NODE LEAD_HOST LEAD_PORT`` is two processes. The outer
+*guard* (``guard.py``) and this inner *agent* are both sub-reapers and watch each other: when one
+dies, the other kills the tree. The ranks are children of the agent. When the lead is lost, the
+agent kills the ranks and leaves, too.
+
+One thread, one selector. What the agent decides is little: the lead decides.
+"""
+
+import contextlib
+import os
+import secrets
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from headrace.cluster.nodes.sample import Sampler
+from headrace.core.events import (
+    DumpStacks,
+    Event,
+    Heartbeat,
+    NodeSample,
+    Placed,
+    RankExited,
+    RankStarted,
+    StopAsked,
+    StopBy,
+    TreeKilled,
+    Up,
+)
+from headrace.core.order import Order, Placement, RankPlace
+from headrace.core.process import become_subreaper
+from headrace.core.records import decode, encode, read_record
+from headrace.core.rundir import EventWriter, RunDir
+from headrace.launch import rank as ranks
+from headrace.launch import tree, wire
+from headrace.launch.logfile import LogFile
+from headrace.launch.rank import Rank
+from headrace.launch.ranks import rank_environment
+
+_SAMPLE_S = 1.0
+_SETUP_RANK = -1
+
+
+class Agent:
+    """State of one node's agent; ``serve`` runs it until the run is over."""
+
+    def __init__(self, run: RunDir, node: str, channel: wire.Channel, guard_pidfd: int) -> None:
+        self._run = run
+        self._node = node
+        self._channel = channel
+        self._order = read_record(run.order, Order)
+        self._events = EventWriter(run, f"agent-{node}", now_s=time.time)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(channel, selectors.EVENT_READ, self._hear_lead)
+        self._selector.register(guard_pidfd, selectors.EVENT_READ, self._leave)
+        self._ranks: dict[int, Rank] = {}
+        self._setup: Rank | None = None
+        self._launch: wire.Launch | None = None
+        self._log: LogFile | None = None
+        self._metrics: LogFile | None = None
+        self._sampler: Sampler | None = None
+        self._kill_at_s: float | None = None
+        self._heard_lead_at_s = time.monotonic()
+        self._next_beat_s = 0.0
+        self._next_sample_s = 0.0
+        self._port: socket.socket | None = None
+        self._leaving = False
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Until the lead says bye, is lost, or the guard dies. Nothing of ours is left then."""
+        self._report_idle()
+        while not self._leaving:
+            for key, _ in self._selector.select(self._timeout_s()):
+                key.data()
+            self._on_time(time.monotonic())
+        self._end_attempt("the agent leaves")
+        self._channel.flush()
+
+    def _timeout_s(self) -> float:
+        times = [self._next_beat_s, self._kill_at_s]
+        if self._ranks or self._setup:
+            times.append(self._next_sample_s)
+        times.extend(file.due_s() for file in (self._log, self._metrics) if file is not None)
+        return max(0.0, min(time_s for time_s in times if time_s is not None) - time.monotonic())
+
+    def _on_time(self, now_s: float) -> None:
+        if now_s >= self._next_beat_s:
+            self._channel.send(wire.Beat())
+            self._next_beat_s = now_s + wire.BEAT_S
+            if now_s - self._heard_lead_at_s > wire.SILENCE_S:
+                self._leave()
+        if self._sampler is not None and now_s >= self._next_sample_s:
+            self._next_sample_s = now_s + _SAMPLE_S
+            self._sample()
+        for file in (self._log, self._metrics):
+            if file is not None and (due_s := file.due_s()) is not None and now_s >= due_s:
+                file.flush(now_s)
+        if self._kill_at_s is not None and now_s >= self._kill_at_s:
+            self._end_attempt("the attempt is over")
+            self._report_idle()
+        self._watch_writes()
+
+    def _watch_writes(self) -> None:
+        """Ask the selector for room in a socket only while something waits to be sent."""
+        for channel in (self._channel, *(rank.channel for rank in self._ranks.values())):
+            with contextlib.suppress(KeyError):
+                key = self._selector.get_key(channel)
+                wanted = selectors.EVENT_READ
+                if channel.wants_write:
+                    channel.flush()
+                    wanted |= selectors.EVENT_WRITE if channel.wants_write else 0
+                if key.events != wanted:
+                    self._selector.modify(channel, wanted, key.data)
+
+    def _leave(self) -> None:
+        self._leaving = True
+
+    # --- the lead -----------------------------------------------------------------------------
+
+    def _hear_lead(self) -> None:
+        for line in self._channel.lines():
+            self._heard_lead_at_s = time.monotonic()
+            match wire.decode_to_agent(line):
+                case wire.Launch() as launch:
+                    self._start_attempt(launch)
+                case wire.Stop(reason=reason, deadline_s=deadline_s):
+                    self._ask_to_stop(reason, deadline_s)
+                case wire.Dump():
+                    self._dump_stacks()
+                case wire.Kill(grace_s=grace_s):
+                    self._kill_at_s = time.monotonic() + (grace_s if self._ranks else 0.0)
+                case wire.Bye():
+                    self._leave()
+                case _:
+                    pass
+        if self._channel.closed:
+            self._leave()
+
+    def _report_idle(self) -> None:
+        """Hold a port for the next rendezvous and say that the node is clear.
+
+        The port is bound and never listened on, with both reuse options: torch's store on rank 0
+        can bind and listen on it, and nobody else is given it meanwhile.
+        """
+        if self._port is not None:
+            self._port.close()
+        self._port = hold_port()
+        self._channel.send(wire.Idle(port=self._port.getsockname()[1]))
+
+    def _ask_to_stop(self, reason: str, deadline_s: float) -> None:
+        self._write(StopAsked(reason=reason, deadline_s=deadline_s))
+        if self._setup is not None:
+            self._setup.terminate()
+        for rank in self._ranks.values():
+            if rank.spoke:
+                rank.tell(StopBy(reason=reason, deadline_s=deadline_s))
+            else:
+                rank.terminate()
+
+    def _dump_stacks(self) -> None:
+        folder = self._folder() / "stacks"
+        folder.mkdir(exist_ok=True)
+        for number, rank in self._ranks.items():
+            rank.tell(DumpStacks(path=str(folder / f"rank-{number}.txt")))
+
+    # --- an attempt ---------------------------------------------------------------------------
+
+    def _start_attempt(self, launch: wire.Launch) -> None:
+        self._launch = launch
+        folder = self._folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = LogFile(folder / "log")
+        self._metrics = LogFile(folder / "metrics.jsonl")
+        placed = self._placed()
+        self._sampler = Sampler(cpus=len(placed.cpus), gpus=placed.gpus)
+        self._next_sample_s = 0.0
+        if self._order.setup is not None:
+            self._setup = self._start_setup(self._order.setup, placed)
+        else:
+            self._start_ranks()
+
+    def _start_setup(self, setup: str, placed: Placed) -> Rank:
+        place = RankPlace(
+            rank=_SETUP_RANK,
+            local_rank=0,
+            node=self._node,
+            node_rank=self._placement().nodes.index(placed),
+            cpus=placed.cpus,
+            gpus=placed.gpus,
+        )
+        started = self._start_one(("/bin/bash", "-c", setup), place)
+        self._selector.register(started.pidfd, selectors.EVENT_READ, self._setup_ended)
+        return started
+
+    def _setup_ended(self) -> None:
+        assert self._setup is not None
+        code = self._take_exit_code(self._setup)
+        self._setup = None
+        if code == 0:
+            self._start_ranks()
+        else:
+            self._channel.send(
+                wire.NotStarted(detail=f"setup ended with exit code {code}", exit_code=abs(code))
+            )
+
+    def _start_ranks(self) -> None:
+        for place in self._placement().ranks:
+            if place.node != self._node:
+                continue
+            started = self._start_one(self._order.command, place)
+            self._ranks[place.rank] = started
+            watch = self._call(self._rank_ended, started)
+            self._selector.register(started.pidfd, selectors.EVENT_READ, watch)
+            self._write(
+                RankStarted(rank=place.rank, pid=started.pid, cpus=place.cpus, gpus=place.gpus)
+            )
+
+    def _start_one(self, argv: tuple[str, ...], place: RankPlace) -> Rank:
+        assert self._launch is not None
+        submitter = decode(Path(self._order.environment_file).read_bytes(), dict[str, str])
+        environment = rank_environment(
+            order=self._order,
+            placement=self._launch.placement,
+            place=place,
+            master_address=self._launch.master_address,
+            master_port=self._launch.master_port,
+            run_dir=self._run.root,
+            submitter=submitter,
+        )
+        started = ranks.start(
+            argv, place=place, environment=environment, workdir=self._order.workdir
+        )
+        for stream in started.streams:
+            watch = self._call(self._hear_stream, started, stream)
+            self._selector.register(stream, selectors.EVENT_READ, watch)
+        watch = self._call(self._hear_rank, started)
+        self._selector.register(started.channel, selectors.EVENT_READ, watch)
+        return started
+
+    def _rank_ended(self, rank: Rank) -> None:
+        code = self._take_exit_code(rank)
+        del self._ranks[rank.place.rank]
+        self._write(RankExited(rank=rank.place.rank, exit_code=code))
+        self._channel.send(wire.RankGone(rank=rank.place.rank, exit_code=code))
+        if not self._ranks:
+            self._flush_files()
+
+    def _take_exit_code(self, rank: Rank) -> int:
+        """Wait for an ended rank, read what it left in its pipes, and forget it."""
+        _, status = os.waitpid(rank.pid, 0)
+        self._hear_rank(rank)
+        for stream in rank.streams:
+            if not stream.closed:
+                self._hear_stream(rank, stream)
+        self._forget(rank)
+        return os.waitstatus_to_exitcode(status)
+
+    def _forget(self, rank: Rank) -> None:
+                self._unwatch(rank.pidfd)
+        self._unwatch(rank.channel)
+        for stream in rank.streams:
+            if not stream.closed:
+                self._unwatch(stream)
+        rank.close()
+
+    def _unwatch(self, watched: int | wire.Channel | ranks.Stream) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(watched)
+
+    def _end_attempt(self, why: str) -> None:
+        """Kill and reap everything below us; write what was found."""
+        self._kill_at_s = None
+        known = {rank.pid: rank for rank in self._ranks.values()}
+        if self._setup is not None:
+            known[self._setup.pid] = self._setup
+
+        def on_exit(pid: int, exit_code: int) -> None:
+            rank = known.get(pid)
+            if rank is not None and rank is not self._setup:
+                self._write(RankExited(rank=rank.place.rank, exit_code=exit_code))
+
+        killed = tree.clear(on_exit=on_exit)
+        strays = tuple(pid for pid in killed if pid not in known)
+        if strays:
+            self._write(TreeKilled(pids=strays, detail=why))
+        for rank in known.values():
+            self._hear_rank(rank)
+            for stream in rank.streams:
+                if not stream.closed:
+                    self._hear_stream(rank, stream)
+            self._forget(rank)
+        self._ranks.clear()
+        self._setup = None
+        self._sampler = None
+        for file in (self._log, self._metrics):
+            if file is not None:
+                file.close(time.monotonic())
+        self._log = self._metrics = None
+
+    # --- what ranks say -----------------------------------------------------------------------
+
+    def _hear_stream(self, rank: Rank, stream: ranks.Stream) -> None:
+        lines = stream.lines()
+        if self._log is not None and lines:
+            self._log.add_output(rank.place.rank, stream.tag, lines, time.monotonic())
+        if stream.closed:
+            self._unwatch(stream)
+            os.close(stream.descriptor)
+
+    def _hear_rank(self, rank: Rank) -> None:
+        for message in rank.messages():
+            self._take(rank, message)
+        if rank.channel.closed:
+            self._unwatch(rank.channel)
+
+    def _take(self, rank: Rank, message: Up) -> None:
+        if isinstance(message, Heartbeat):
+            for step in message.steps:
+                self._metric(step)
+        else:
+            self._write(message)
+        rank.step = max(rank.step, getattr(message, "step", -1))
+        self._channel.send(wire.Spoke(rank=rank.place.rank, step=rank.step))
+
+    def _metric(self, metric: object) -> None:
+        if self._metrics is not None:
+            self._metrics.append(encode(metric) + b"\n", time.monotonic())
+
+    def _sample(self) -> None:
+        assert self._sampler is not None
+        sample: NodeSample = self._sampler.sample(tree.below(os.getpid()), now_s=time.time())
+        self._metric(sample)
+        limit = self._placed().memory_bytes
+        if limit is not None and sample.memory_bytes > limit and self._kill_at_s is None:
+            used_gib, limit_gib = sample.memory_bytes / 2**30, limit / 2**30
+            detail = f"ranks use {used_gib:.2f} GiB, the run asked for {limit_gib:.2f} GiB"
+            self._channel.send(wire.OverMemory(detail=detail))
+
+    # --- small things -------------------------------------------------------------------------
+
+    def _placement(self) -> Placement:
+        assert self._launch is not None
+        return self._launch.placement
+
+    def _placed(self) -> Placed:
+        return next(node for node in self._placement().nodes if node.node == self._node)
+
+    def _folder(self) -> Path:
+        return self._run.node(self._placement().attempt, self._node)
+
+    def _flush_files(self) -> None:
+        for file in (self._log, self._metrics):
+            if file is not None:
+                file.flush(time.monotonic())
+
+    def _write(self, event: Event) -> None:
+        attempt = self._launch.placement.attempt if self._launch else self._order.attempt
+        with contextlib.suppress(OSError):  # a full disk must not end a run
+            self._events.write(event, attempt=attempt)
+
+    @staticmethod
+    def _call(function: Callable[..., None], *arguments: object) -> Callable[[], None]:
+        return lambda: function(*arguments)
+
+
+def hold_port() -> socket.socket:
+    """A TCP port of this node that is ours until the socket is closed, for torch's store to use."""
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("", 0))
+    return held
+
+
+def connect(run: RunDir, node: str, host: str, port: int) -> wire.Channel:
+    """Reach the lead and prove to each other that both belong to this run.
+
+    Raise ``ConnectionError`` when the other end does not know the run's secret, ``OSError`` when
+    there is none.
+    """
+    secret = (run.root / "secret").read_text()
+    connection = socket.create_connection((host, port), timeout=wire.SILENCE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    stream = connection.makefile("rwb", buffering=0)
+    challenge = wire.decode_to_agent(stream.readline())
+    if not isinstance(challenge, wire.Challenge):
+        raise ConnectionError("the lead sent no challenge")
+    nonce = secrets.token_hex(16)
+    answer = wire.proof(secret, "agent", challenge.nonce, node)
+    stream.write(encode(wire.Hello(node=node, nonce=nonce, proof=answer)) + b"\n")
+    welcome = wire.decode_to_agent(stream.readline())
+    if not isinstance(welcome, wire.Welcome) or not wire.proves(
+        welcome.proof, secret, "lead", nonce, node
+    ):
+        raise ConnectionError("the other end of the lead's port does not know the run's secret")
+    return wire.Channel(connection)
+
+
+def serve(run: RunDir, node: str, host: str, port: int, guard_pid: int) -> None:
+    """The inner process. Returns when the run is over or its lead or guard is gone."""
+    become_subreaper()
+    guard_pidfd = os.pidfd_open(guard_pid)
+    if os.getppid() != guard_pid:
+        return
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    Agent(run, node, connect(run, node, host, port), guard_pidfd).serve()

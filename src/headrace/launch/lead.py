@@ -1,0 +1,350 @@
+"""The lead of one run: carries out what the supervisor decides.
+
+``python -m headrace.launch.lead RUN_DIR`` reads ``order.json``, starts an agent a node, and ends
+when the run has ended, with the run's exit code. Its last event is ``Ended``. SIGTERM means "stop":
+for the reason in ``stop.json``, else the run is cancelled.
+
+A lead is a sub-reaper: what a killed agent and its guard leave behind becomes its child and is
+killed. If the lead itself dies, the agents kill their ranks, and the engine that started it finds
+no ``Ended`` and requeues the run.
+"""
+
+import contextlib
+import os
+import secrets
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from headrace.core import events
+from headrace.core.order import Order, StopRequest
+from headrace.core.process import become_subreaper, boot_id, identify, wait_readable
+from headrace.core.records import DecodeError, Record, read_record, write_file, write_record
+from headrace.core.rundir import EventWriter, RunDir
+from headrace.launch import supervisor, tree, wire
+from headrace.launch.ranks import place_ranks
+
+_AGENT_START_S = 60.0
+_BYE_S = 10.0
+
+
+class Peer:
+    """A connection to the lead's port: not yet trusted, then the agent of one node."""
+
+    def __init__(self, connection: socket.socket, nonce: str) -> None:
+        self.channel = wire.Channel(connection)
+        self.nonce = nonce
+        self.node: str | None = None
+        self.heard_at_s = time.monotonic()
+        self.port = 0
+
+
+class Guard:
+    """A started agent's outer process."""
+
+    def __init__(self, node: str, argv: list[str]) -> None:
+        self.node = node
+        self.pid = os.posix_spawn(argv[0], argv, os.environ)
+        self.pidfd = os.pidfd_open(self.pid)
+        self.started_at_s = time.monotonic()
+
+
+class Lead:
+    """One run's lead. ``lead`` runs it and returns the exit code."""
+
+    def __init__(self, run: RunDir, order: Order) -> None:
+        self._run = run
+        self._order = order
+        self._secret = secrets.token_hex(32)
+        write_file(run.root / "secret", self._secret.encode(), mode=0o600)
+        self._events = EventWriter(run, "lead", now_s=time.time)
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.create_server((order.placed[0].address, 0), backlog=1024)
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._signals, self._wake = socket.socketpair()
+        self._signals.setblocking(False)
+        self._wake.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno())
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, lambda *_: None)  # the wakeup descriptor carries it to the loop
+        self._selector.register(self._signals, selectors.EVENT_READ, self._hear_signal)
+        self._peers: list[Peer] = []
+        self._guards: dict[str, Guard] = {}
+        self._next_beat_s = 0.0
+        self._ended: events.Ended | None = None
+        now_s = time.monotonic()
+        limit_s = order.time_limit_s
+        self._state = supervisor.Run(
+            restart=order.restart,
+            nodes=frozenset(placed.node for placed in order.placed),
+            world_size=len(order.placed) * order.ranks_per_node,
+            stop_grace_s=order.stop_grace_s,
+            kill_wait_s=order.kill_wait_s,
+            hang_s=order.hang_s,
+            limit_at_s=None if limit_s is None else now_s + limit_s - order.time_used_s,
+            attempt=order.attempt,
+            restarts=order.restarts_used,
+        )
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def lead(self) -> int:
+        me = identify(os.getpid())
+        assert me is not None
+        self._write(
+            events.LeadStarted(pid=me.pid, start_ticks=me.start_ticks, boot_id=boot_id()),
+            durable=True,
+        )
+        for placed in self._order.placed:
+            self._start_agent(placed.node)
+        if self._run.stop.exists():  # asked for before we could hear the signal
+            self._stop()
+        while self._ended is None:
+            for key, _ in self._selector.select(self._timeout_s()):
+                key.data()
+            self._on_time(time.monotonic())
+        self._dismiss()
+        return self._ended.exit_code
+
+    def _timeout_s(self) -> float:
+        wake_s = supervisor.next_wake_s(self._state)
+        times = [self._next_beat_s] + ([] if wake_s is None else [wake_s])
+        return max(0.0, min(times) - time.monotonic())
+
+    def _on_time(self, now_s: float) -> None:
+        if now_s >= self._next_beat_s:
+            self._next_beat_s = now_s + wire.BEAT_S
+            self._check_agents(now_s)
+        wake_s = supervisor.next_wake_s(self._state)
+        if wake_s is not None and now_s >= wake_s:
+            self._feed(supervisor.Tick())
+        for peer in self._peers:
+            key = self._selector.get_key(peer.channel)
+            wanted = selectors.EVENT_READ
+            if peer.channel.wants_write:
+                peer.channel.flush()
+                wanted |= selectors.EVENT_WRITE if peer.channel.wants_write else 0
+            if key.events != wanted:
+                self._selector.modify(peer.channel, wanted, key.data)
+
+    def _check_agents(self, now_s: float) -> None:
+        for peer in list(self._peers):
+            peer.channel.send(wire.Beat())
+            if now_s - peer.heard_at_s > wire.SILENCE_S:
+                self._drop(peer, f"no word from its agent for {wire.SILENCE_S:.0f} s")
+        met = {peer.node for peer in self._peers}
+        for guard in list(self._guards.values()):
+            if guard.node not in met and now_s - guard.started_at_s > _AGENT_START_S:
+                self._lose_node(guard.node, f"its agent did not come up in {_AGENT_START_S:.0f} s")
+        tree.reap(spare=self._guard_pids())
+
+    # --- deciding and doing -------------------------------------------------------------------
+
+    def _feed(self, event: supervisor.Event) -> None:
+        self._state, effects = supervisor.on_event(self._state, event, time.monotonic())
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: supervisor.Effect) -> None:
+        match effect:
+            case supervisor.StartAttempt(attempt):
+                self._start_attempt(attempt)
+            case supervisor.AskToStop(reason, deadline_s):
+                wall_s = time.time() + deadline_s - time.monotonic()
+                self._write(events.StopAsked(reason=reason, deadline_s=wall_s))
+                self._tell_all(wire.Stop(reason=reason, deadline_s=wall_s))
+            case supervisor.DumpStacks():
+                self._tell_all(wire.Dump())
+            case supervisor.KillRanks(grace_s):
+                self._tell_all(wire.Kill(grace_s=grace_s))
+            case supervisor.AttemptOver(outcome, step, restart_in_s):
+                over = events.AttemptEnded(
+                    outcome=outcome.kind,
+                    detail=outcome.detail,
+                    step=step,
+                    restart_in_s=restart_in_s,
+                )
+                number = self._state.attempt - (0 if restart_in_s is None else 1)
+                self._write(over, attempt=number)
+            case supervisor.End(state, exit_code, detail):
+                self._ended = events.Ended(state=state, exit_code=exit_code, detail=detail)
+
+    def _start_attempt(self, attempt: int) -> None:
+        placement = place_ranks(self._order, attempt)
+        first = self._order.placed[0]
+        port = next(peer.port for peer in self._peers if peer.node == first.node)
+        folder = self._run.attempt(attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder / "placement.json", placement)
+        launch = wire.Launch(placement=placement, master_address=first.address, master_port=port)
+        write_record(
+            folder / "rendezvous.json",
+            {"master_address": first.address, "master_port": port},
+        )
+        self._write(
+            events.AttemptStarted(
+                world_size=placement.world_size,
+                nodes=tuple(placed.node for placed in placement.nodes),
+                master=f"{first.address}:{port}",
+            )
+        )
+        self._tell_all(launch)
+
+    def _tell_all(self, message: Record) -> None:
+        for peer in self._peers:
+            if peer.node is not None:
+                peer.channel.send(message)
+
+    def _hear_signal(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._signals.recv(64)
+        self._stop()
+
+    def _stop(self) -> None:
+        reason, grace_s = "cancel", None
+        with contextlib.suppress(FileNotFoundError, DecodeError):
+            request = read_record(self._run.stop, StopRequest)
+            reason, grace_s = request.reason, request.grace_s
+        self._feed(supervisor.StopWanted(reason, grace_s))
+
+    # --- agents -------------------------------------------------------------------------------
+
+    def _start_agent(self, node: str) -> None:
+        host, port = self._listener.getsockname()[:2]
+        argv = [sys.executable, "-m", "headrace.launch.guard"]
+        guard = Guard(node, [*argv, str(self._run.root), node, host, str(port)])
+        self._guards[node] = guard
+        watch = self._call(self._guard_ended, guard)
+        self._selector.register(guard.pidfd, selectors.EVENT_READ, watch)
+
+    def _guard_ended(self, guard: Guard) -> None:
+        self._selector.unregister(guard.pidfd)
+        os.close(guard.pidfd)
+        os.waitpid(guard.pid, 0)
+        del self._guards[guard.node]
+        killed = tree.clear(spare=self._guard_pids())
+        if killed:
+            detail = f"left behind by the agent of {guard.node}"
+            self._write(events.TreeKilled(pids=tuple(killed), detail=detail))
+        self._lose_node(guard.node, "its agent died")
+
+    def _guard_pids(self) -> tuple[int, ...]:
+        return tuple(guard.pid for guard in self._guards.values())
+
+    def _lose_node(self, node: str, detail: str) -> None:
+        """Whatever is left of the node's agent goes; a new one is started."""
+        for peer in [peer for peer in self._peers if peer.node == node]:
+            self._close(peer)
+        if node in self._guards:
+            os.kill(self._guards[node].pid, signal.SIGKILL)  # its end brings us here again
+            return
+        self._write(events.NodeLost(node=node, detail=detail))
+        self._feed(supervisor.NodeGone(node, detail))
+        if self._ended is None:
+            self._start_agent(node)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = self._listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = Peer(connection, secrets.token_hex(16))
+            self._peers.append(peer)
+            watch = self._call(self._hear_peer, peer)
+            self._selector.register(peer.channel, selectors.EVENT_READ, watch)
+            peer.channel.send(wire.Challenge(nonce=peer.nonce))
+
+    def _hear_peer(self, peer: Peer) -> None:
+        try:
+            for line in peer.channel.lines():
+                peer.heard_at_s = time.monotonic()
+                message = wire.decode_to_lead(line)
+                if peer.node is None:
+                    self._greet(peer, message)
+                else:
+                    self._take(peer, peer.node, message)
+        except DecodeError:
+            peer.channel.closed = True
+        if peer.channel.closed and peer in self._peers:
+            self._drop(peer, "its agent closed the connection")
+
+    def _greet(self, peer: Peer, message: wire.ToLead) -> None:
+        """Only who knows the secret and names a node of ours is let in."""
+        if (
+            not isinstance(message, wire.Hello)
+            or message.node not in self._guards
+            or not wire.proves(message.proof, self._secret, "agent", peer.nonce, message.node)
+        ):
+            peer.channel.closed = True
+            return
+        peer.node = message.node
+        answer = wire.proof(self._secret, "lead", message.nonce, message.node)
+        peer.channel.send(wire.Welcome(proof=answer))
+
+    def _take(self, peer: Peer, node: str, message: wire.ToLead) -> None:
+        match message:
+            case wire.Idle(port=port):
+                peer.port = port
+                self._feed(supervisor.NodeReady(node))
+            case wire.RankGone(rank=rank, exit_code=exit_code):
+                self._feed(supervisor.RankDied(rank, exit_code))
+            case wire.Spoke(rank=rank, step=step):
+                self._feed(supervisor.RankSpoke(rank, step))
+            case wire.NotStarted(detail=detail, exit_code=exit_code):
+                self._feed(supervisor.StartFailed(node, detail, exit_code))
+            case wire.OverMemory(detail=detail):
+                self._feed(supervisor.MemoryExceeded(node, detail))
+            case _:
+                pass
+
+    def _drop(self, peer: Peer, detail: str) -> None:
+        self._close(peer)
+        if peer.node is not None and peer.node in self._guards:
+            self._lose_node(peer.node, detail)
+
+    def _close(self, peer: Peer) -> None:
+        if peer in self._peers:
+            self._peers.remove(peer)
+            self._selector.unregister(peer.channel)
+            peer.channel.close()
+
+    def _dismiss(self) -> None:
+        """Send the agents home, make sure that nothing is left, and say how the run ended."""
+        self._tell_all(wire.Bye())
+        deadline_s = time.monotonic() + _BYE_S
+        for guard in self._guards.values():
+            wait_readable(guard.pidfd, deadline_s - time.monotonic())
+        killed = tree.clear()
+        if killed:
+            self._write(events.TreeKilled(pids=tuple(killed), detail="left when the run ended"))
+        (self._run.root / "secret").unlink(missing_ok=True)
+        assert self._ended is not None
+        self._write(self._ended, durable=True)
+
+    def _write(
+        self, event: events.Event, *, attempt: int | None = None, durable: bool = False
+    ) -> None:
+        number = self._state.attempt if attempt is None else attempt
+        self._events.write(event, attempt=number, durable=durable)
+
+    @staticmethod
+    def _call(function: Callable[..., None], *arguments: object) -> Callable[[], None]:
+        return lambda: function(*arguments)
+
+
+def main(arguments: list[str]) -> int:
+    run = RunDir(Path(arguments[0]))
+    become_subreaper()
+    order = read_record(run.order, Order)
+    os.environ["HEADRACE_RUN_ID"] = order.run_id
+    os.environ["HEADRACE_RUN_DIR"] = str(run.root)
+    lead = Lead(run, order)
+    return lead.lead()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

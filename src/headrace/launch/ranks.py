@@ -1,0 +1,124 @@
+"""Where each rank of an attempt goes and what environment it starts under. Pure.
+
+The environment is torchrun's, so that any torchrun script runs unchanged, with Slurm's names beside
+it, so that programs that look for those find the same numbers under every engine. Sources: the
+torchrun manual (Environment Variables) and srun(1) (OUTPUT ENVIRONMENT VARIABLES).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from headrace.core.events import Placed
+from headrace.core.order import Order, Placement, RankPlace
+from headrace.core.records import encode
+
+_DROPPED_PREFIXES = ("HEADRACE_", "SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_")
+
+
+def place_ranks(order: Order, attempt: int) -> Placement:
+    """Ranks in node order. Each gets neighbouring CPUs of its node; all see all of its GPUs.
+
+    GPUs are not split between ranks: a rank picks its own by LOCAL_RANK, as torch scripts do, and
+    peer-to-peer copies between GPUs of a node stay possible.
+    """
+    ranks: list[RankPlace] = []
+    for node_rank, placed in enumerate(order.placed):
+        shares = split(placed.cpus, order.ranks_per_node)
+        for local_rank, cpus in enumerate(shares):
+            ranks.append(
+                RankPlace(
+                    rank=len(ranks),
+                    local_rank=local_rank,
+                    node=placed.node,
+                    node_rank=node_rank,
+                    cpus=cpus,
+                    gpus=placed.gpus,
+                )
+            )
+    return Placement(attempt=attempt, world_size=len(ranks), nodes=order.placed, ranks=tuple(ranks))
+
+
+def split(cpus: Sequence[int], parts: int) -> list[tuple[int, ...]]:
+    """Contiguous shares whose sizes differ by at most one; all ``cpus`` for each if too few."""
+    if len(cpus) < parts:
+        return [tuple(cpus)] * parts
+    size, extra = divmod(len(cpus), parts)
+    starts = [part * size + min(part, extra) for part in range(parts + 1)]
+    return [tuple(cpus[starts[part] : starts[part + 1]]) for part in range(parts)]
+
+
+def rank_environment(
+    *,
+    order: Order,
+    placement: Placement,
+    place: RankPlace,
+    master_address: str,
+    master_port: int,
+    run_dir: Path,
+    submitter: Mapping[str, str],
+) -> dict[str, str]:
+    """The whole environment of one rank: the submitter's, then ours, then the job file's."""
+    node = placement.nodes[place.node_rank]
+    local_world_size = sum(other.node == place.node for other in placement.ranks)
+    environment = {
+        name: value for name, value in submitter.items() if not name.startswith(_DROPPED_PREFIXES)
+    }
+    environment |= {
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(max(1, len(place.cpus))),
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, node.gpus)),
+    }
+    environment |= order.env
+    environment |= {
+        "RANK": str(place.rank),
+        "WORLD_SIZE": str(placement.world_size),
+        "LOCAL_RANK": str(place.local_rank),
+        "LOCAL_WORLD_SIZE": str(local_world_size),
+        "GROUP_RANK": str(place.node_rank),
+        "GROUP_WORLD_SIZE": str(len(placement.nodes)),
+        "ROLE_RANK": str(place.rank),
+        "ROLE_WORLD_SIZE": str(placement.world_size),
+        "MASTER_ADDR": master_address,
+        "MASTER_PORT": str(master_port),
+        "TORCHELASTIC_RUN_ID": order.run_id,
+        "TORCHELASTIC_RESTART_COUNT": str(placement.attempt),
+        "TORCHELASTIC_MAX_RESTARTS": str(order.restart.max),
+        "HEADRACE_RUN_ID": order.run_id,
+        "HEADRACE_RUN_DIR": str(run_dir),
+        "HEADRACE_ATTEMPT": str(placement.attempt),
+        "HEADRACE_NODE": place.node,
+        "HEADRACE_SESSION": encode(order.session).decode(),
+    }
+    environment |= _slurm_twins(order, placement, place, node, local_world_size)
+    return environment
+
+
+def _slurm_twins(
+    order: Order, placement: Placement, place: RankPlace, node: Placed, local_world_size: int
+) -> dict[str, str]:
+    number = order.run_id.rsplit("-", 1)[-1].split("_")[0]
+    twins = {
+        "SLURM_JOB_ID": number,
+        "SLURM_JOBID": number,
+        "SLURM_JOB_NAME": order.name,
+        "SLURM_SUBMIT_DIR": order.workdir,
+        "SLURM_NNODES": str(len(placement.nodes)),
+        "SLURM_JOB_NUM_NODES": str(len(placement.nodes)),
+        "SLURM_JOB_NODELIST": ",".join(other.node for other in placement.nodes),
+        "SLURM_NTASKS": str(placement.world_size),
+        "SLURM_NTASKS_PER_NODE": str(order.ranks_per_node),
+        "SLURM_TASKS_PER_NODE": f"{local_world_size}(x{len(placement.nodes)})",
+        "SLURM_CPUS_PER_TASK": str(order.cpus_per_rank),
+        "SLURM_CPUS_ON_NODE": str(len(node.cpus)),
+        "SLURM_PROCID": str(place.rank),
+        "SLURM_LOCALID": str(place.local_rank),
+        "SLURM_NODEID": str(place.node_rank),
+        "SLURMD_NODENAME": place.node,
+        "SLURM_RESTART_COUNT": str(placement.attempt),
+    }
+    if node.gpus:
+        twins["SLURM_GPUS_ON_NODE"] = str(len(node.gpus))
+    if order.array_index is not None:
+        twins["SLURM_ARRAY_TASK_ID"] = str(order.array_index)
+        twins["SLURM_ARRAY_JOB_ID"] = (order.array_id or number).rsplit("-", 1)[-1]
+    return twins
