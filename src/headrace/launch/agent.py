@@ -263,7 +263,7 @@ class Agent:
         return os.waitstatus_to_exitcode(status)
 
     def _forget(self, rank: Rank) -> None:
-                self._unwatch(rank.pidfd)
+        self._unwatch(rank.pidfd)
         self._unwatch(rank.channel)
         for stream in rank.streams:
             if not stream.closed:
