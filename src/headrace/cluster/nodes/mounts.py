@@ -15,8 +15,10 @@ NETWORK = frozenset(
     )
 )
 _LOCAL = frozenset(
-    ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs")
-    + ("tmpfs", "overlay", "virtiofs")
+    (
+        *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs"),
+        *("tmpfs", "overlay", "virtiofs"),
+    )
 )
 
 
