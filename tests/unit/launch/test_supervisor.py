@@ -108,7 +108,8 @@ def test_a_silent_program_is_restarted_on_error_when_the_job_file_says_so() -> N
 
 
 def test_attempts_that_get_no_further_are_given_up() -> None:
-    run, effects = running(), []
+    run = running()
+    effects: list[Effect] = []
     now_s = 1.0
     for _ in range(10):
         if run.phase is Phase.ENDED:
@@ -124,7 +125,8 @@ def test_attempts_that_get_no_further_are_given_up() -> None:
 
 
 def test_a_run_that_gets_further_each_time_is_restarted_up_to_the_limit() -> None:
-    run, effects = running(restart=RestartPolicy(max=5)), []
+    run = running(restart=RestartPolicy(max=5))
+    effects: list[Effect] = []
     for attempt in range(7):
         now_s = 100.0 * attempt
         run, effects = drive(

@@ -1,0 +1,281 @@
+"""A real lead, real agents, real ranks, without an engine: what the launch room promises."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from headrace.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Ended,
+    Entry,
+    NodeLost,
+    Placed,
+    RankStarted,
+    TreeKilled,
+)
+from headrace.core.order import Order, RestartPolicy, SessionSettings, StopRequest
+from headrace.core.process import marked
+from headrace.core.records import write_record
+from headrace.core.rundir import RunDir, merged_events, read_events
+
+E = TypeVar("E")
+
+DOUBLE_FORK = """
+import os, sys, time
+if os.environ["RANK"] == os.environ.get("FORKER", "1"):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(600)
+        os._exit(0)
+print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+class Launched:
+    """A run directory with a lead working on it."""
+
+    def __init__(self, root: Path, command: tuple[str, ...], **changes: object) -> None:
+        self.run = RunDir(root)
+        root.mkdir(parents=True)
+        environment = root / "environment.json"
+        environment.write_text(json.dumps({"PATH": os.environ["PATH"], "HOME": "/tmp"}))
+        fields: dict[str, object] = {
+            "run_id": root.name,
+            "name": "test",
+            "attempt": 0,
+            "placed": tuple(
+                Placed(node=f"node-{n}", address="127.0.0.1", cpus=(0,)) for n in range(2)
+            ),
+            "ranks_per_node": 1,
+            "cpus_per_rank": 1,
+            "framework": "torch",
+            "command": command,
+            "workdir": str(root),
+            "env": {},
+            "environment_file": str(environment),
+            "session": SessionSettings(),
+            "setup": None,
+            "time_limit_s": None,
+            "time_used_s": 0.0,
+            "stop_grace_s": 5.0,
+            "kill_wait_s": 1.0,
+            "hang_s": None,
+            "restart": RestartPolicy(silent_error=True, backoff_s=0.1, no_progress=2),
+            "restarts_used": 0,
+        }
+        self.order = Order(**(fields | changes))  # type: ignore[arg-type]
+        write_record(self.run.order, self.order)
+        with (root / "lead.log").open("ab") as log:
+            argv = [sys.executable, "-m", "headrace.launch.lead", str(root)]
+            self.lead = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+
+    def entries(self) -> list[Entry]:
+        return [entry for _, entry in merged_events(self.run)]
+
+    def events_of(self, kind: type[E]) -> list[E]:
+        return [entry.event for entry in self.entries() if isinstance(entry.event, kind)]
+
+    def log(self, attempt: int = 0) -> str:
+        paths = sorted(self.run.attempt(attempt).glob("nodes/*/log"))
+        return "".join(path.read_text() for path in paths)
+
+    def end(self, timeout_s: float = 60.0) -> Ended:
+        try:
+            self.lead.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"no end: {self.entries()}\n{(self.run.root / 'lead.log').read_text()}")
+        found = self.events_of(Ended)
+        assert len(found) == 1, (self.run.root / "lead.log").read_text()
+        return found[0]
+
+    def left(self) -> list[int]:
+        return marked("HEADRACE_RUN_DIR", str(self.run.root))
+
+    def guards(self) -> dict[str, int]:
+        """Node -> pid of its guard, from the command lines of the lead's children."""
+        return {node: pid for node, pid, parent in self._agents() if parent == self.lead.pid}
+
+    def inner(self, node: str) -> int:
+        guard = self.guards()[node]
+        return next(pid for name, pid, parent in self._agents() if parent == guard)
+
+    def _agents(self) -> list[tuple[str, int, int]]:
+        found = []
+        for pid in self.left():
+            try:
+                argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+            if b"headrace.launch.guard" in argv:
+                found.append((argv[4].decode(), pid, parent))
+        return found
+
+
+def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
+    started: list[Launched] = []
+
+    def start(*command: str, **changes: object) -> Launched:
+        root = tmp_path / f"test-{len(started)}"
+        launched = Launched(root, command, **changes)
+        started.append(launched)
+        return launched
+
+    yield start
+    for launched in started:
+        launched.lead.kill()
+        launched.lead.wait()
+        for pid in launched.left():
+            os.kill(pid, signal.SIGKILL)
+
+
+def python(text: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", text, *arguments)
+
+
+def test_ranks_get_the_contract_and_their_output_is_tagged(
+    launch: Callable[..., Launched],
+) -> None:
+    names = "RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK SLURM_PROCID OMP_NUM_THREADS"
+    text = f"import os, sys; print(*(os.environ[n] for n in '{names}'.split()), file=sys.stderr)"
+    run = launch(*python(text))
+    assert run.end() == Ended(state="COMPLETED", exit_code=0, detail="all ranks ended well")
+    assert run.log().splitlines() == ["0 e 0 2 0 1 0 0 1", "1 e 1 2 0 1 1 1 1"]
+    assert run.left() == []
+
+
+def test_a_failed_rank_ends_the_others_and_gives_up_after_attempts_without_progress(
+    launch: Callable[..., Launched],
+) -> None:
+    text = "import os, sys, time; os.environ['RANK'] == '1' and sys.exit(3); time.sleep(600)"
+    run = launch(*python(text))
+    ended = run.end()
+    assert (ended.state, ended.exit_code) == ("FAILED", 3)
+    assert len(run.events_of(AttemptStarted)) == 2
+    assert [over.outcome for over in run.events_of(AttemptEnded)] == ["error", "error"]
+    assert run.left() == []
+
+
+def test_a_program_that_does_not_exist_says_so_and_fails_with_127(
+    launch: Callable[..., Launched],
+) -> None:
+    run = launch("/no/such/program", restart=RestartPolicy())
+    ended = run.end()
+    assert (ended.state, ended.exit_code) == ("FAILED", 127)
+    assert "headrace: /no/such/program: not found" in run.log()
+
+
+def test_double_forked_children_are_killed_when_the_ranks_end_well(
+    launch: Callable[..., Launched],
+) -> None:
+    run = launch(*python(DOUBLE_FORK, "0.3"))
+    assert run.end().state == "COMPLETED"
+    assert len(run.events_of(TreeKilled)) == 1
+    assert run.left() == []
+
+
+@pytest.mark.parametrize("victims", [("inner",), ("guard",), ("inner", "guard")])
+def test_after_kill_of_an_agent_its_tree_is_gone_and_the_run_goes_on(
+    launch: Callable[..., Launched], victims: tuple[str, ...]
+) -> None:
+    run = launch(*python(DOUBLE_FORK, "600"))
+    until(lambda: run.log().count("of 2") == 2)
+    first = {event.pid for event in run.events_of(RankStarted)}
+    before = set(run.left())
+    pids = {"inner": run.inner("node-1"), "guard": run.guards()["node-1"]}
+    for victim in victims:
+        os.kill(pids[victim], signal.SIGKILL)
+    until(lambda: len(run.events_of(AttemptStarted)) == 2, timeout_s=10.0)
+    survivors = set(run.left()) & before
+    assert not survivors & first, "ranks of the first attempt live on"
+    assert len(survivors) == 2, "only the guard and agent of the other node stay"
+    assert [lost.node for lost in run.events_of(NodeLost)] == ["node-1"]
+    until(lambda: run.log(1).count("of 2") == 2)
+    run.lead.send_signal(signal.SIGTERM)
+    assert run.end().state == "CANCELLED"
+    assert run.left() == []
+
+
+def test_after_kill_of_the_lead_everything_is_gone_within_10_s(
+    launch: Callable[..., Launched],
+) -> None:
+    run = launch(*python(DOUBLE_FORK, "600"))
+    until(lambda: run.log().count("of 2") == 2)
+    run.lead.kill()
+    until(lambda: run.left() == [], timeout_s=10.0)
+    assert run.events_of(Ended) == []
+
+
+def test_a_stop_request_names_the_reason_and_silent_ranks_get_sigterm(
+    launch: Callable[..., Launched],
+) -> None:
+    text = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('asked to leave'), sys.exit(0)))\n"
+        "print('ready'); time.sleep(600)"
+    )
+    run = launch(*python(text))
+    until(lambda: run.log().count("ready") == 2)
+    write_record(run.run.stop, StopRequest(reason="preempt", by="test"))
+    run.lead.send_signal(signal.SIGTERM)
+    assert run.end().state == "PREEMPTED"
+    assert run.log().count("asked to leave") == 2
+
+
+def test_ranks_that_ignore_sigterm_are_killed_after_the_kill_wait(
+    launch: Callable[..., Launched],
+) -> None:
+    text = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready'); time.sleep(600)"
+    )
+    run = launch(*python(text), time_limit_s=1.5)
+    assert run.end() == Ended(state="TIMEOUT", exit_code=124, detail="stopped (time)")
+    assert run.left() == []
+
+
+def test_setup_runs_once_a_node_before_the_ranks_and_its_failure_is_the_runs(
+    launch: Callable[..., Launched],
+) -> None:
+    run = launch(*python("print('rank')"), setup="echo set up")
+    assert run.end().state == "COMPLETED"
+    assert run.log().splitlines() == ["-1 o set up", "0 o rank", "-1 o set up", "1 o rank"]
+    run = launch(*python("print('rank')"), setup="exit 3", restart=RestartPolicy())
+    ended = run.end()
+    assert (ended.state, ended.exit_code) == ("FAILED", 3)
+    assert "rank" not in run.log()
+
+
+def test_more_memory_than_asked_for_ends_the_run(launch: Callable[..., Launched]) -> None:
+    placed = (Placed(node="n", address="127.0.0.1", cpus=(0,), memory_bytes=64 << 20),)
+    text = "import time; data = bytearray(256 << 20); time.sleep(600)"
+    run = launch(*python(text), placed=placed)
+    assert run.end().state == "OUT_OF_MEMORY"
+
+
+def test_event_files_have_no_gaps(launch: Callable[..., Launched]) -> None:
+    run = launch(*python("pass"))
+    run.end()
+    for path in run.run.events.glob("*.jsonl"):
+        assert [entry.seq for entry in read_events(path)] == list(
+            range(len(path.read_bytes().splitlines()))
+        )
