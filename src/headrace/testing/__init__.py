@@ -1,0 +1,1 @@
+"""What users test with: run directories made up, without running anything."""
