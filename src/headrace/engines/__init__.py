@@ -1,0 +1,1 @@
+"""Where runs run: one contract, one folder an engine."""

@@ -1,0 +1,142 @@
+"""What every engine does, and the records it answers with.
+
+An engine takes job descriptions, keeps them in a queue, starts a lead for each when its turn comes,
+and says what became of it. It never touches a training process itself, except to clear up after a
+lead that died.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from headrace.core.errors import NotFound
+from headrace.core.events import Placed
+from headrace.core.order import Order
+from headrace.core.records import Record
+from headrace.core.states import State
+from headrace.schedule.capacity import Capacity
+from headrace.schedule.request import Request
+
+if TYPE_CHECKING:
+    from headrace.spec.job import JobSpec
+
+
+class RunRow(Record, frozen=True, kw_only=True):
+    """One run now. Times are seconds since 1970.
+
+    ``reason``: why it waits, or how it ended, in words. ``attempts``: started so far.
+    ``started_s``: first start. ``placed``: the place it holds, or held last.
+    """
+
+    id: str
+    name: str
+    user: str
+    state: State
+    reason: str
+    submitted_s: float
+    started_s: float | None
+    ended_s: float | None
+    attempts: int
+    restarts: int
+    exit_code: int | None
+    run_dir: str
+    request: Request
+    placed: tuple[Placed, ...]
+    array_id: str | None
+    priority: int
+
+
+class AttemptRow(Record, frozen=True, kw_only=True):
+    """One start of all ranks. ``outcome``: completed, error, node, hang, oom, stopped, or None."""
+
+    number: int
+    world_size: int
+    nodes: tuple[str, ...]
+    started_s: float
+    ended_s: float | None
+    outcome: str | None
+    detail: str
+    step: int | None
+
+
+class RunDetail(Record, frozen=True, kw_only=True):
+    run: RunRow
+    attempts: tuple[AttemptRow, ...]
+
+
+class Submitted(Record, frozen=True, kw_only=True):
+    """``id`` names the whole submission; ``runs`` its elements, just ``id`` for a single run.
+
+    ``notes``: what the submitter should know.
+    """
+
+    id: str
+    runs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Acted(Record, frozen=True, kw_only=True):
+    """What cancel, hold or release did with one run, in words."""
+
+    id: str
+    state: State
+    text: str
+
+
+class Capabilities(Record, frozen=True, kw_only=True):
+    """``refused_fields``: job fields that a run on this engine may not set."""
+
+    name: str
+    hold: bool
+    arrays: bool
+    elastic: bool
+    refused_fields: tuple[str, ...]
+
+
+class Engine(Protocol):
+    """``who`` is the name of the user who asks. A run is named by its id, ``n`` or ``n_i``; the id
+    of an array names all its elements. Raise ``RunNotFound`` for any other name."""
+
+    def submit(
+        self, spec: "JobSpec", *, token: str, who: str, environment: Mapping[str, str]
+    ) -> Submitted:
+        """Queue the run or array, once a ``token``. Raise ``Refused`` when it can never run."""
+        ...
+
+    def dry_run(self, spec: "JobSpec", *, who: str) -> Order:
+        """What the lead would be told if the machine were empty. Raise as ``submit``."""
+        ...
+
+    def runs(self, *, ended: bool) -> list[RunRow]:
+        """All runs that wait or run, and with ``ended`` all others, in order of submission."""
+        ...
+
+    def find(self, name: str) -> list[RunRow]:
+        """The run of that name, or all elements of that array."""
+        ...
+
+    def run(self, name: str) -> RunDetail:
+        """One run and its attempts. Raise ``RunNotFound`` for an array."""
+        ...
+
+    def cancel(self, name: str, *, who: str, now: bool) -> list[Acted]: ...
+
+    def hold(self, name: str, *, who: str) -> list[Acted]: ...
+
+    def release(self, name: str, *, who: str) -> list[Acted]: ...
+
+    def nodes(self) -> list[Capacity]: ...
+
+    def capabilities(self) -> Capabilities: ...
+
+
+class RunNotFound(NotFound):
+    """No run has this name."""
+
+    code = "HR-ENGINE-001"
+
+    def __init__(self, name: str, *, why: str = "no run of yours has this id or number") -> None:
+        super().__init__(
+            f'there is no run "{name}"',
+            why=why,
+            remedy="headrace ps --all lists your runs",
+        )

@@ -1,0 +1,1 @@
+"""Who runs when, and where: pure decisions over the queue, the running runs and the nodes."""

@@ -1,0 +1,116 @@
+"""Why a run waits: one record a kind, and its sentence."""
+
+from typing import assert_never
+
+from headrace.core.records import Record, Tagged
+from headrace.core.units import format_bytes
+from headrace.schedule.request import Request, describe
+
+
+class Dependency(Tagged, frozen=True, kw_only=True):
+    """Runs that must end first."""
+
+    waits_for: tuple[str, ...]
+
+
+class Hopeless(Tagged, frozen=True, kw_only=True):
+    """A run it waits for ended in a way that can never satisfy the condition."""
+
+    on: str
+    state: str
+    condition: str
+
+
+class OnHold(Tagged, frozen=True, kw_only=True):
+    """Held; released by its user."""
+
+
+class ArrayThrottle(Tagged, frozen=True, kw_only=True):
+    """As many elements of the array run as it allows at a time."""
+
+    limit: int
+
+
+class NotBefore(Tagged, frozen=True, kw_only=True):
+    """Asked not to begin earlier. ``begin_s`` since 1970."""
+
+    begin_s: float
+
+
+class Shortage(Record, frozen=True, kw_only=True):
+    """``kind``: CPUs, GPUs, memory (bytes), or nodes when each kind alone would do."""
+
+    kind: str
+    needed: int
+    free: int
+
+
+class Resources(Tagged, frozen=True, kw_only=True):
+    """First in line for something that is short."""
+
+    request: Request
+    short: tuple[Shortage, ...]
+
+
+class Priority(Tagged, frozen=True, kw_only=True):
+    """It would fit, but what it would take is kept for a run ahead of it."""
+
+    behind: str
+
+
+class NeverFits(Tagged, frozen=True, kw_only=True):
+    """Too large for the nodes even when they are empty. Totals are over all nodes."""
+
+    request: Request
+    fitting_nodes: int
+    nodes: int
+    cpus: int
+    gpus: int
+    memory_bytes: int
+
+
+Reason = (
+    Dependency | Hopeless | OnHold | ArrayThrottle | NotBefore | Resources | Priority | NeverFits
+)
+
+
+def sentence(reason: Reason) -> str:
+    """The reason for people; a clause that follows "waits:" or "why:"."""
+    match reason:
+        case Dependency(waits_for=runs):
+            return f"waits for {', '.join(runs)} to end"
+        case Hopeless(on=run, state=state, condition=condition):
+            return f"{run} ended {state}, and it was asked to run after {condition}: {run}"
+        case OnHold():
+            return "held; it starts after release"
+        case ArrayThrottle(limit=limit):
+            return f"its array runs {limit} at a time"
+        case NotBefore(begin_s=begin_s):
+            return f"not to begin before {begin_s:.0f} s since 1970"
+        case Resources(request=request, short=short):
+            missing = " and ".join(_shortage(item, request) for item in short)
+            return f"waits for {missing}"
+        case Priority(behind=run):
+            return f"waits behind {run}"
+        case NeverFits():
+            return _never(reason)
+        case _:
+            assert_never(reason)
+
+
+def _shortage(short: Shortage, request: Request) -> str:
+    if short.kind == "memory":
+        return f"{format_bytes(short.needed)} memory ({short.free / (1 << 30):.1f} GiB free)"
+    if short.kind == "nodes":
+        return f"{describe(request)} ({short.free} of them fit now)"
+    return f"{short.needed} {short.kind} ({short.free} free)"
+
+
+def _never(reason: NeverFits) -> str:
+    gpu_words = f"{reason.request.gpu_type} GPUs" if reason.request.gpu_type else "GPUs"
+    nodes = "1 node" if reason.nodes == 1 else f"{reason.nodes} nodes"
+    return (
+        f"this machine has {reason.cpus} CPUs, {reason.gpus} {gpu_words} and "
+        f"{reason.memory_bytes / (1 << 30):.1f} GiB memory on {nodes}; "
+        f"{reason.fitting_nodes} of the {reason.request.nodes_min} fit even when it is empty"
+    )
