@@ -1,0 +1,41 @@
+.PHONY: help demo test slow lint type bench docs fmt clean
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/ready ## Train a language model on two nodes, kill a rank, watch it heal
+	$(BIN)/headrace demo
+
+test: .venv/ready lint type ## Lint, types, import contracts, and every test but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: .venv/ready ## Heavy tests: whole demo runs, storms
+	$(BIN)/python -m pytest -m slow --timeout 1200
+
+lint: .venv/ready ## Style, import contracts, file sizes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/sizes
+
+type: .venv/ready ## mypy, strict
+	$(BIN)/mypy
+
+bench: .venv/ready ## Benchmarks, each beside its peer or limit
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+docs: .venv/ready ## Regenerate the generated pages of docs/reference
+	$(BIN)/python scripts/docs
+
+fmt: .venv/ready ## Format and sort imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what make made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/ready: pyproject.toml constraints.txt scripts/setup
+	./scripts/setup
