@@ -9,6 +9,8 @@ SpecError                 exit 2; carries file, line, field, value, rule, neares
 +-- SbatchInvalid         006  a #SBATCH line cannot be understood
 """
 
+from typing import Self
+
 from headrace.core.errors import UsageError
 
 
@@ -28,21 +30,26 @@ class SpecError(UsageError):
         field: str | None = None,
         value: str | None = None,
         nearest: str | None = None,
-        more: int = 0,
     ) -> None:
         where = file or ""
         if line is not None:
             where = f"{where}:{line}" if where else f"line {line}"
         parts = [part for part in (where, field, what) if part]
-        others = f" ({more} more after this one)" if more else ""
-        super().__init__(": ".join(parts) + others, why=rule, remedy=fix)
+        super().__init__(": ".join(parts), why=rule, remedy=fix)
         self.file = file
         self.line = line
         self.field = field
         self.value = value
         self.rule = rule
         self.nearest = nearest
-        self.more = more
+        self.more = 0
+
+    def having_more(self, more: int) -> Self:
+        """The same error, saying that ``more`` others follow it."""
+        if more:
+            self.more = more
+            self.problem += f" ({more} more after this one)"
+        return self
 
 
 class JobFileUnusable(SpecError):

@@ -1,49 +1,74 @@
 """The forms in which values are written, read one at a time: text in, plain values out.
 
 Every function takes what stood in a file, a flag or a Python call and returns builtins that the
-types of ``headrace.spec.job`` take; values that have their final type pass through. What is wrong is
-an ``Invalid`` with the rule and, where there is one, the nearest right value.
+types of ``headrace.spec.job`` take; values that have their final type pass through. What is wrong
+is an ``Invalid`` with the rule and, where there is one, the nearest right value.
 """
 
 import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
-from headrace.core.units import format_duration, parse_bytes, parse_count, parse_duration_s
-
-ARRAY_MAX = 10_000
 _NAME_MAX = 40
-_INT = re.compile(r"[+-]?\d{1,15}", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
-_SCRIPT_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
+_UNPASSABLE = re.compile(r"[\x00\ud800-\udfff]")  # no argument or variable can hold it
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_GPUS = re.compile(r"(?:(?P<type>[A-Za-z][\w.+-]*):)?(?P<count>\d{1,6})", re.ASCII)
-_GPUS_TURNED = re.compile(r"(\d{1,6}):([A-Za-z][\w.+-]*)", re.ASCII)
-_ARRAY_PART = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
+_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _IMAGE_SCHEMES = ("docker", "oras", "library", "shub", "dockerd", "podman", "http", "https")
 _IMAGE = re.compile(r"(?:([a-z]+)://)?[A-Za-z0-9._~/-][A-Za-z0-9._~/:@#+-]*", re.ASCII)
-_UNTIL = re.compile(r"(\S+?)\s*(steps?|tokens?|samples?|epochs?)", re.IGNORECASE)
-_EVERY_STEPS = re.compile(r"(\S+?)\s*steps?", re.IGNORECASE)
+_OPTION = re.compile(r"[a-z][a-z0-9-]+", re.ASCII)
 
 RESTART_WORDS = ("preempt", "node", "hang", "oom", "error")
-LAYOUT_SIZES = ("dp", "fsdp", "tp", "pp", "cp", "micro_batch")
-RECOMPUTE_WORDS = ("none", "selective", "full")
+SBATCH_FIELDS = {
+    "nodes": "nodes",
+    "ntasks-per-node": "ranks_per_node",
+    "cpus-per-task": "cpus_per_rank",
+    "gpus-per-node": "gpus_per_node",
+    "time": "time",
+    "job-name": "name",
+    "account": "account",
+    "partition": "partition",
+    "qos": "qos",
+    "array": "array",
+    "chdir": "workdir",
+}
+"""Options of sbatch that a field of the job file stands for."""
 
 
 class Invalid(ValueError):
     """A value breaks ``rule``. ``nearest`` is a value that would do, as it would be written.
 
-    ``at`` leads from the field to the part of it that is wrong.
+    ``at`` leads from the field to the part of it that is wrong. ``shown`` stands for the value in
+    messages where the value itself must not (secrets). ``renames``: the key is wrong, not what
+    stands under it, and ``nearest`` is a right key.
     """
 
     def __init__(
-        self, rule: str, *, nearest: str | None = None, at: tuple[str | int, ...] = ()
+        self,
+        rule: str,
+        *,
+        nearest: str | None = None,
+        at: tuple[str | int, ...] = (),
+        shown: str | None = None,
+        renames: bool = False,
     ) -> None:
         super().__init__(rule)
         self.rule = rule
         self.nearest = nearest
         self.at = at
+        self.shown = shown
+        self.renames = renames
+
+
+class Conflict(Invalid):
+    """Fields exclude or miss each other: ``what`` happened, by which ``rule``, ``fix``."""
+
+    def __init__(self, what: str, *, rule: str, fix: str, at: tuple[str | int, ...] = ()) -> None:
+        super().__init__(rule, nearest=fix, at=at)
+        self.what = what
+        self.fix = fix
 
 
 def closest(word: str, known: Collection[str]) -> str | None:
@@ -78,15 +103,64 @@ def kind_of(value: object) -> str:
     return "a number" if isinstance(value, int | float) else "text"
 
 
-def script_text(value: object) -> str:
+def shell(value: object) -> str:
     """Shell text of one line or many."""
-    if not isinstance(value, str):
-        raise Invalid(f"a command is text, not {kind_of(value)}")
-    if not value.strip():
+    written = argument(value)
+    if not written.strip():
         raise Invalid("a command is not empty", nearest="python train.py")
-    if _SCRIPT_CONTROL.search(value):
-        raise Invalid("a command has no control characters", nearest=_SCRIPT_CONTROL.sub("", value))
-    return value
+    return written
+
+
+def argument(value: object) -> str:
+    """One argument or value of a variable: any text that a process can be given."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | PurePath):
+        raise Invalid(f"this is text, not {kind_of(value)}")
+    written = str(value)
+    if _UNPASSABLE.search(written):
+        rule = "text for a process is valid Unicode without NUL"
+        raise Invalid(rule, nearest=_UNPASSABLE.sub("", written) or None)
+    return written
+
+
+def setting(value: object) -> str:
+    """The value of an environment variable: text, or a number as it is written."""
+    try:
+        return argument(value)
+    except Invalid as invalid:
+        if isinstance(value, bool) or value is None or not isinstance(value, str):
+            rule = f"the value of a variable is text, not {kind_of(value)}"
+            quoted = '"1"' if value is True else '"0"' if value is False else '""'
+            raise Invalid(rule, nearest=quoted) from None
+        raise invalid from None
+
+
+def token(value: object) -> str:
+    """A word without spaces: the name of an account, a partition, a model."""
+    written = text(value).strip()
+    if re.search(r"\s", written):
+        raise Invalid("this is one word, without spaces", nearest=re.sub(r"\s+", "_", written))
+    return written
+
+
+def line(value: object) -> str:
+    """One line of text."""
+    return text(value)
+
+
+def target(value: object) -> str:
+    """ "package.module:function"."""
+    written = text(value, what="a function")
+    if not _TARGET.fullmatch(written):
+        path = re.sub(r"\.py$", "", written.strip()).replace("/", ".").strip(".")
+        nearest = path if _TARGET.fullmatch(path) else f"{path}:main"
+        rule = "a function is written package.module:function"
+        raise Invalid(rule, nearest=nearest if _TARGET.fullmatch(nearest) else None)
+    return written
+
+
+def folder(value: object) -> PurePath:
+    """A path."""
+    return value if isinstance(value, PurePath) else Path(text(value, what="a path"))
 
 
 def name(value: object) -> str:
@@ -104,225 +178,6 @@ def slug(written: str) -> str:
     """The nearest right name."""
     lowered = re.sub(r"[^a-z0-9._-]+", "-", written.lower())
     return lowered[:_NAME_MAX].strip("-.") or "run"
-
-
-def count(value: object, *, least: int, what: str) -> int:
-    """A whole number that is ``least`` or more."""
-    if isinstance(value, str) and _INT.fullmatch(value.strip()):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Invalid(f"{what} is a whole number", nearest=_word_as_number(value))
-    if value < least:
-        nearest = str(-value) if least <= -value < 1_000_000 else str(least)
-        raise Invalid(f"{what} is {least} or more", nearest=nearest)
-    return value
-
-
-_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
-
-
-def _word_as_number(value: object) -> str | None:
-    if isinstance(value, str) and value.lower() in _WORDS:
-        return str(_WORDS.index(value.lower()))
-    return None
-
-
-def nodes(value: object) -> object:
-    """2, "2-8", "2:8"."""
-    if isinstance(value, Mapping) or _has_final_type(value):
-        return value
-    low, dash, high = str(value).strip().replace(":", "-").partition("-")
-    if isinstance(value, str) and dash and low.strip().isdigit() and high.strip().isdigit():
-        least, most = int(low[:9]), int(high[:9])
-        if least > most:
-            raise Invalid("the smaller number comes first", nearest=f"{max(most, 1)}-{least}")
-        if least < 1:
-            raise Invalid("a run has 1 node or more", nearest=f"1-{max(most, 1)}")
-        return {"min": least, "max": most}
-    try:
-        number = count(value, least=1, what="a number of nodes")
-    except Invalid as invalid:
-        if isinstance(value, str) and not _INT.fullmatch(value.strip()):
-            rule = "nodes is a whole number, or two with a dash for an elastic run"
-            raise Invalid(rule, nearest=invalid.nearest) from None
-        raise
-    return {"min": number, "max": number}
-
-
-def gpus(value: object) -> object:
-    """8, "H100:8"."""
-    if value is None or isinstance(value, Mapping) or _has_final_type(value):
-        return value
-    written = text(value, what="a number of GPUs").strip()
-    if turned := _GPUS_TURNED.fullmatch(written):
-        raise Invalid("the type comes first", nearest=f"{turned[2]}:{turned[1]}")
-    found = _GPUS.fullmatch(written)
-    if found is None:
-        nearest = _word_as_number(written) or (f"{written}:1" if written.isalnum() else None)
-        raise Invalid("GPUs are a number per node, or TYPE:NUMBER such as H100:8", nearest=nearest)
-    number, kind = int(found["count"]), found["type"]
-    if kind and number == 0:
-        raise Invalid("a type of GPU needs 1 or more of them", nearest=f"{kind}:1")
-    return {"count": number, "type": kind}
-
-
-def auto_count(value: object) -> int | None:
-    """1 or more, or "auto"."""
-    if value is None or (isinstance(value, str) and value.strip().lower() == "auto"):
-        return None
-    return count(value, least=1, what="this")
-
-
-def memory_bytes(value: object) -> int | None:
-    """Text as Slurm reads it, a number is bytes."""
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return count(value, least=1, what="memory in bytes")
-    written = text(value, what="memory")
-    try:
-        size = parse_bytes(written)
-    except ValueError as error:
-        raise Invalid(str(error), nearest=_digits_with(written, "G")) from None
-    if size <= 0:
-        raise Invalid("memory is more than nothing", nearest="1G")
-    return size
-
-
-def time_s(value: object) -> int | None:
-    """Text as Slurm reads it or with units, a number is seconds; "unlimited" is None."""
-    if value is None or (isinstance(value, str) and value.lower() in ("unlimited", "infinite")):
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return count(value, least=1, what="a time limit in seconds")
-    return _duration_s(text(value, what="a time limit"), what="a time limit", nearest="4h")
-
-
-def _duration_s(written: str, *, what: str, nearest: str) -> int:
-    try:
-        found_s = parse_duration_s(written)
-    except ValueError as error:
-        raise Invalid(str(error), nearest=_digits_with(written, "h") or nearest) from None
-    if found_s == 0:
-        raise Invalid(f"{what} is longer than 0", nearest=nearest)
-    return found_s
-
-
-def _digits_with(written: str, unit: str) -> str | None:
-    digits = re.search(r"\d{1,9}", written)
-    return f"{int(digits[0])}{unit}" if digits and int(digits[0]) else None
-
-
-def _unit_duration_s(written: str, *, what: str, nearest: str) -> int:
-    """As ``time_s``, but a bare number is refused: outside of ``time`` nobody expects minutes."""
-    if written.isdigit():
-        shown = format_duration(int(written[:9]))
-        raise Invalid(f"{what} needs a unit", nearest=shown if int(written[:9]) else nearest)
-    return _duration_s(written, what=what, nearest=nearest)
-
-
-def every(value: object) -> object:
-    """ "auto", "10m", "500 steps"."""
-    if value is None or isinstance(value, Mapping) or _has_final_type(value):
-        return value
-    written = text(value, what="an interval").strip()
-    if written.lower() == "auto":
-        return None
-    if found := _EVERY_STEPS.fullmatch(written):
-        return {"steps": _quantity(found[1], "steps", nearest="500 steps")}
-    return {"duration_s": _unit_duration_s(written, what="an interval", nearest="10m")}
-
-
-def grace_s(value: object) -> int | None:
-    """ "auto" or a duration; a number is seconds."""
-    if value is None or (isinstance(value, str) and value.strip().lower() == "auto"):
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return count(value, least=1, what="grace in seconds")
-    return _unit_duration_s(text(value, what="grace").strip(), what="grace", nearest="5m")
-
-
-def _quantity(written: str, unit: str, *, nearest: str) -> int:
-    try:
-        number = parse_count(written)
-    except ValueError as error:
-        raise Invalid(str(error), nearest=nearest) from None
-    if number < 1:
-        raise Invalid(f"{unit} are 1 or more", nearest=f"1 {unit}")
-    return number
-
-
-def until(value: object) -> object:
-    """ "10000 steps", "3B tokens", "50k samples", "2 epochs" (also 0.5)."""
-    if value is None or isinstance(value, Mapping) or _has_final_type(value):
-        return value
-    written = text(value, what="until").strip()
-    found = _UNTIL.fullmatch(written)
-    if found is None:
-        nearest = f"{written} steps" if written.isdigit() else None
-        rule = "until is a number and one of steps, tokens, samples, epochs"
-        raise Invalid(rule, nearest=nearest or "10000 steps")
-    unit = found[2].lower().rstrip("s") + "s"
-    if unit != "epochs":
-        return {unit: _quantity(found[1], unit, nearest=f"1000 {unit}")}
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", found[1], re.ASCII) or float(found[1]) == 0:
-        raise Invalid("epochs are a number above 0", nearest="1 epochs")
-    return {"epochs": float(found[1])}
-
-
-def array(value: object) -> object:
-    """ "0-99%8", "1,3,7-9", "0-10:2"."""
-    if value is None or isinstance(value, Mapping) or _has_final_type(value):
-        return value
-    written = text(value, what="an array").replace(" ", "")
-    listed, percent, throttle = written.partition("%")
-    indices: list[int] = []
-    for part in listed.split(","):
-        indices.extend(_array_part(part))
-        if len(indices) > ARRAY_MAX:
-            raise Invalid(
-                f"an array has at most {ARRAY_MAX} elements", nearest=f"0-{ARRAY_MAX - 1}"
-            )
-    if len(set(indices)) != len(indices):
-        raise Invalid("an array names each index once", nearest=_ranges(sorted(set(indices))))
-    if percent and not re.fullmatch(r"[1-9]\d{0,8}", throttle, re.ASCII):
-        raise Invalid("after % comes how many may run at once", nearest=f"{listed}%1")
-    return {"indices": tuple(indices), "throttle": int(throttle) if percent else None}
-
-
-def _array_part(part: str) -> range:
-    found = _ARRAY_PART.fullmatch(part)
-    if found is None:
-        raise Invalid("an array is written 0-99%8, 1,3,7-9 or 0-10:2", nearest="0-9")
-    first = int(found[1])
-    last = int(found[2]) if found[2] else first
-    step = int(found[3]) if found[3] else 1
-    if last < first:
-        raise Invalid("the smaller index comes first", nearest=f"{last}-{first}")
-    if step < 1:
-        raise Invalid("the step of an array is 1 or more", nearest=f"{first}-{last}")
-    if (last - first) // step >= ARRAY_MAX:
-        raise Invalid(
-            f"an array has at most {ARRAY_MAX} elements",
-            nearest=f"{first}-{first + (ARRAY_MAX - 1) * step}" + (f":{step}" if step > 1 else ""),
-        )
-    return range(first, last + 1, step)
-
-
-def _ranges(indices: list[int]) -> str:
-    """Indices as Slurm writes them: "1,3,7-9". Order is kept."""
-    parts: list[list[int]] = []
-    for index in indices:
-        if parts and parts[-1][1] == index - 1:
-            parts[-1][1] = index
-        else:
-            parts.append([index, index])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
-
-
-def format_array(indices: tuple[int, ...], throttle: int | None) -> str:
-    """What ``array`` reads back."""
-    return _ranges(list(indices)) + (f"%{throttle}" if throttle else "")
 
 
 def words(known: Collection[str], what: str) -> Callable[[object], object]:
@@ -377,5 +232,97 @@ def one_or_many(value: object) -> object:
     return (value,) if isinstance(value, int) else value
 
 
-def _has_final_type(value: object) -> bool:
+def arguments(value: object) -> object:
+    """A command as a list of its words; the first is the program."""
+    if isinstance(value, str):
+        raise Invalid("command is a list of words; shell text goes under run")
+    if isinstance(value, list | tuple):
+        if not value:
+            raise Invalid("a command is not empty", nearest="[python, train.py]")
+        if isinstance(value[0], str) and not value[0].strip():
+            raise Invalid("the first word of a command is a program", nearest="python", at=(0,))
+    return value
+
+
+def secrets(value: object) -> object:
+    """Names of variables. Whoever writes a value here is told so, without showing it."""
+    rule = "a job file holds names of secrets, never values: those come from your environment"
+    if isinstance(value, Mapping):
+        names = ", ".join(str(key) for key in value)
+        raise Invalid(rule, nearest=f"[{names}]", shown="a mapping with values")
+    listed = one_or_many(value)
+    for index, entry in enumerate(listed if isinstance(listed, list | tuple) else ()):
+        if isinstance(entry, Mapping) and entry:
+            raise Invalid(rule, nearest=str(next(iter(entry))), at=(index,), shown="a value")
+        if isinstance(entry, str) and "=" in entry:
+            key = entry.partition("=")[0].strip()
+            raise Invalid(rule, nearest=key or None, at=(index,), shown=f'"{key}=..."')
+    return listed
+
+
+def run_id(value: object) -> str:
+    """The id of a run, or of a Slurm job."""
+    written = text(value, what="the id of a run").strip()
+    if not _RUN_ID.fullmatch(written):
+        cleaned = re.sub(r"[^A-Za-z0-9._-]", "", written).lstrip("._-")
+        raise Invalid("the id of a run has letters, digits, dot, dash", nearest=cleaned or None)
+    return written
+
+
+def sources(value: object) -> object:
+    """Data sources: a path, a mapping of source and stage, or a list of these."""
+    if value is None:
+        return ()
+    listed = value if isinstance(value, list | tuple) else (value,)
+    return tuple({"source": one} if isinstance(one, str | PurePath) else one for one in listed)
+
+
+def sweep(value: object) -> object:
+    """Names with lists of values; one value alone is a list of it."""
+    if value is None or not isinstance(value, Mapping):
+        return {} if value is None else value
+    read: dict[object, object] = {}
+    for key, values in value.items():
+        listed = values if isinstance(values, list | tuple) else (values,)
+        if not listed:
+            raise Invalid("a sweep has one value or more of each name", nearest="[1, 2]", at=(key,))
+        read[key] = tuple(listed)
+    if len({str(key).upper() for key in read}) != len(read):
+        raise Invalid("names of a sweep differ in more than upper and lower case")
+    return read
+
+
+def sbatch_options(value: object) -> object:
+    """Raw options: long names with or without dashes in front; nothing or true is a bare option."""
+    if not isinstance(value, Mapping):
+        return value
+    read: dict[str, str] = {}
+    for key, given in value.items():
+        known = str(key).strip().lstrip("-").replace("_", "-")
+        if not _OPTION.fullmatch(known):
+            raise Invalid(
+                "an option of sbatch is named by its long name, such as mail-type", at=(key,)
+            )
+        if field := SBATCH_FIELDS.get(known):
+            shown = given if isinstance(given, str | int) and str(given).strip() else "..."
+            raise Conflict(
+                f"{known} has a field of its own",
+                rule="one setting stands in one place, so that plan, engine and Slurm agree",
+                fix=f"{field}: {shown}",
+                at=(key,),
+            )
+        read[known] = "" if given is None or given is True else text(given, what="an option")
+    return read
+
+
+def flag(value: object) -> bool:
+    """true or false, as YAML 1.1 writes them."""
+    written = str(value).lower() if isinstance(value, str | bool) else ""
+    if written not in ("true", "yes", "on", "false", "no", "off"):
+        raise Invalid("this is true or false", nearest="true")
+    return written in ("true", "yes", "on")
+
+
+def is_final(value: object) -> bool:
+    """Whether this is one of the types of ``headrace.spec.job`` already."""
     return hasattr(type(value), "model_fields")
