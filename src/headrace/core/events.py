@@ -10,6 +10,8 @@ Times are seconds since 1970 (``time_s``) for people; durations are measured wit
 by whoever reports them.
 """
 
+from collections.abc import Mapping
+
 from headrace.core.records import LineDecoder, Record, Tagged
 
 
@@ -217,7 +219,8 @@ class StepMetric(Tagged, frozen=True, kw_only=True):
     """One optimizer step of one rank. ``samples``: consumed by all ranks so far.
 
     ``seconds`` splits the step by cause: data, forward_backward, sync, optimizer, checkpoint, log.
-    ``values`` is what the script logged, as host floats.
+    ``values`` is what the script logged, as host floats; one that is no finite number is None here
+    after its way through JSON.
     """
 
     rank: int
@@ -226,7 +229,7 @@ class StepMetric(Tagged, frozen=True, kw_only=True):
     samples: int
     step_s: float
     seconds: dict[str, float]
-    values: dict[str, float]
+    values: Mapping[str, float | None]
 
 
 class GpuSample(Record, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from headrace.core.events import (
     StepMetric,
     Submitted,
 )
-from headrace.core.order import Placement, RankPlace
+from headrace.core.order import Order, Placement, RankPlace, RestartPolicy, SessionSettings
 from headrace.core.records import Record, encode, write_record
 from headrace.core.rundir import RunDir
 
@@ -80,6 +80,7 @@ class _Telling:
     def tell(self) -> None:
         story = self._story
         self._run.job.write_text(_job_yaml(story))
+        write_record(self._run.order, _order(story))
         self._say("client", 0, Submitted(run_id=story.run_id, user="ada", token="t"))
         self._now_s += story.queue_s
         self._say("engine", 0, Started(placed=(_placed(story),)))
@@ -251,6 +252,31 @@ def _placed(story: Story) -> Placed:
         cpus=tuple(range(story.cpus)),
         gpus=tuple(range(story.gpus)),
         memory_bytes=16 << 30,
+    )
+
+
+def _order(story: Story) -> Order:
+    return Order(
+        run_id=story.run_id,
+        name=story.run_id.rpartition("-")[0],
+        attempt=0,
+        placed=(_placed(story),),
+        ranks_per_node=story.ranks,
+        cpus_per_rank=story.cpus // story.ranks,
+        framework="torch",
+        command=("python", "train.py"),
+        workdir="/home/ada",
+        env={},
+        environment_file="environment.json",
+        session=SessionSettings(until_steps=story.steps, global_batch=story.batch),
+        setup=None,
+        time_limit_s=3600.0,
+        time_used_s=0.0,
+        stop_grace_s=30.0,
+        kill_wait_s=10.0,
+        hang_s=None,
+        restart=RestartPolicy(),
+        restarts_used=0,
     )
 
 
