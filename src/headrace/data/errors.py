@@ -1,0 +1,119 @@
+"""Errors of training data.
+
+HeadraceError
++-- DataNotFound        001  exit 3  no such data set
++-- NotADataset         002  exit 2  the file is in no format we read
++-- DamagedData         003  exit 1  bytes are not those that were written
++-- PackRefused         004  exit 2  what was asked cannot be packed
++-- PackFailed          005  exit 1  reading a source or writing the pack failed
++-- TokenizerUnusable   006  exit 2  the tokenizer cannot be loaded
++-- BatchesRefused      007  exit 2  these batches cannot be drawn from this data set
++-- StateMismatch       008  exit 4  a saved position belongs to other data
+"""
+
+from pathlib import Path
+
+from headrace.core.errors import HeadraceError, NotFound, Refused, UsageError
+
+
+class DataNotFound(NotFound):
+    """There is no data set at this path."""
+
+    code = "HR-DATA-001"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: no such data set",
+            why="the path does not exist on this machine",
+            remedy="check the path; make a data set with: headrace data pack PATH --out FILE",
+        )
+        self.path = path
+
+
+class NotADataset(UsageError):
+    """The file is in no format that this version reads."""
+
+    code = "HR-DATA-002"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path}: not a data set",
+            why=why,
+            remedy="pack text files with: headrace data pack PATH --out FILE --window N",
+        )
+        self.path = path
+
+
+class DamagedData(HeadraceError):
+    """Bytes of a data set are not those that were written. No token of them was returned.
+
+    ``block`` is None where the header, the index or the length of the file is at fault.
+    """
+
+    code = "HR-DATA-003"
+
+    def __init__(self, path: Path, why: str, *, start: int, stop: int, block: int | None) -> None:
+        part = "header or index" if block is None else f"block {block}"
+        super().__init__(
+            f"{path}: {part} (bytes {start} to {stop}) is damaged",
+            why=why,
+            remedy="copy the file again from its source, or pack it again; "
+            f"headrace data verify {path} lists every damaged block",
+        )
+        self.path = path
+        self.block = block
+        self.start = start
+        self.stop = stop
+
+
+class PackRefused(UsageError):
+    """What was asked cannot be packed."""
+
+    code = "HR-DATA-004"
+
+
+class PackFailed(HeadraceError):
+    """A source could not be read to its end, or the pack could not be written."""
+
+    code = "HR-DATA-005"
+
+    def __init__(self, out: Path, error: OSError, *, source: Path | None = None) -> None:
+        what = f"writing {out}" if source is None else f"reading {source}"
+        super().__init__(
+            f"{what} failed: {error.strerror or error}",
+            why="a pack is whole or absent; nothing was left behind",
+            remedy="free space or choose another folder, then pack again"
+            if source is None
+            else "mend the file or leave it out, then pack again",
+        )
+        self.out = out
+        self.source = source
+
+
+class TokenizerUnusable(UsageError):
+    """The tokenizer cannot be loaded."""
+
+    code = "HR-DATA-006"
+
+
+class BatchesRefused(UsageError):
+    """These batches cannot be drawn from this data set."""
+
+    code = "HR-DATA-007"
+
+
+class StateMismatch(Refused):
+    """A saved position belongs to other data or another order."""
+
+    code = "HR-DATA-008"
+
+    def __init__(self, field: str, *, saved: object, given: object) -> None:
+        super().__init__(
+            f"the saved position has {field} {saved}, but here it is {given}",
+            why="going on would train on other samples, in another order, than the run that saved",
+            remedy=f"give the data set and seed of the saved run ({field} {saved}), "
+            "or start without its position",
+        )
+        self.field = field
+        self.saved = saved
+        self.given = given
