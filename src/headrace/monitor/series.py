@@ -1,0 +1,105 @@
+"""Curves made fit to look at: thinned out, smoothed, seconds in a readable unit. Pure."""
+
+from collections.abc import Sequence
+
+from headrace.monitor.timeline import Cause
+
+POINTS_MAX = 1500
+Point = tuple[float, float]
+
+_TWO_UNITS = (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
+
+TITLES = {
+    Cause.QUEUE: "waiting in the queue",
+    Cause.START_UP: "start-up",
+    Cause.INIT_RESTORE: "init and restore",
+    Cause.DATA: "waiting for data",
+    Cause.FORWARD_BACKWARD: "forward and backward",
+    Cause.SYNC: "communication",
+    Cause.OPTIMIZER: "optimizer",
+    Cause.CHECKPOINT: "checkpoint stalls",
+    Cause.EVALUATE: "evaluation",
+    Cause.LOST: "lost to restarts",
+    Cause.OTHER: "other",
+}
+
+
+def thinned(points: Sequence[Point], limit: int = POINTS_MAX) -> list[Point]:
+    """At most ``limit`` points that keep every peak: of each stretch, its lowest and highest."""
+    if len(points) <= limit:
+        return list(points)
+    stretches = max(1, limit // 2)
+    kept: list[Point] = []
+    for number in range(stretches):
+        start = number * len(points) // stretches
+        stretch = points[start : (number + 1) * len(points) // stretches]
+        ends = {min(stretch, key=lambda p: p[1]), max(stretch, key=lambda p: p[1])}
+        kept.extend(sorted(ends))
+    return kept
+
+
+def averaged(points: Sequence[Point], limit: int = 300) -> list[Point]:
+    """At most ``limit`` points, each the mean of its stretch."""
+    count = min(limit, len(points))
+    found = []
+    for number in range(count):
+        start = number * len(points) // count
+        stretch = points[start : (number + 1) * len(points) // count]
+        found.append(
+            (sum(x for x, _ in stretch) / len(stretch), sum(y for _, y in stretch) / len(stretch))
+        )
+    return found
+
+
+def smoothed(points: Sequence[Point], weight: float = 0.8) -> list[Point]:
+    """Exponential moving average, its start corrected for the missing past (as in Adam)."""
+    found, average, correction = [], 0.0, 1.0
+    for x, y in points:
+        average = weight * average + (1 - weight) * y
+        correction *= weight
+        found.append((x, average / (1 - correction)))
+    return found
+
+
+def time_unit(length_s: float) -> tuple[str, float]:
+    """The unit an axis of this length is written in, and its seconds."""
+    if length_s < 180:
+        return "seconds", 1.0
+    if length_s < 3 * 3600:
+        return "minutes", 60.0
+    return ("hours", 3600.0) if length_s < 4 * 86_400 else ("days", 86_400.0)
+
+
+def format_seconds(seconds: float) -> str:
+    """ "0.24 s", "41 s", "3 min 20 s", "5 h 12 min", "2 d 3 h": what a person reads at a glance."""
+    if seconds < 10:
+        return f"{seconds:.2f} s" if seconds else "0 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    large, large_s, small, small_s = next(
+        (units for units in _TWO_UNITS if whole >= units[1]), _TWO_UNITS[-1]
+    )
+    rest = whole % large_s // small_s
+    return f"{whole // large_s} {large}" + (f" {rest} {small}" if rest else "")
+
+
+def format_energy(energy_kwh: float) -> str:
+    """ "12.3 kWh"; below a tenth in Wh."""
+    return f"{energy_kwh:.3g} kWh" if energy_kwh >= 0.1 else f"{1000 * energy_kwh:.3g} Wh"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """The last values, averaged into ``width`` block characters."""
+    blocks = "▁▂▃▄▅▆▇█"
+    if not values or width < 1:
+        return ""
+    width = min(width, len(values))
+    means = []
+    for number in range(width):
+        start = number * len(values) // width
+        stretch = values[start : (number + 1) * len(values) // width]
+        means.append(sum(stretch) / len(stretch))
+    low, high = min(means), max(means)
+    scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
+    return "".join(blocks[round((mean - low) * scale)] for mean in means)
