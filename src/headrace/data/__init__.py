@@ -10,7 +10,7 @@ Order is a pure function, the same at any world size (``order``); bytes are veri
 become tokens (``packed``). Tensors are made by the trainer: nothing here imports torch.
 """
 
-from headrace.data.batches import Batch, Batches, batches, cover, resume
+from headrace.data.batch import Batch, Batches, batches, cover, resume
 from headrace.data.dataset import Piece, TokenDataset
 from headrace.data.entropy import unigram_entropy
 from headrace.data.formats import open

@@ -1,0 +1,73 @@
+"""Errors of checkpoints.
+
+HeadraceError
++-- CheckpointNotFound   001  exit 3  there is no checkpoint at this path
++-- DamagedCheckpoint    002  exit 1  bytes are not those that were written
++-- NoneUsable           003  exit 1  there are checkpoints, and every one is damaged
++-- NotSaveable          004  exit 2  the state holds what a checkpoint cannot
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from headrace.core.errors import HeadraceError, NotFound, UsageError
+
+
+class CheckpointNotFound(NotFound):
+    """There is no checkpoint at this path."""
+
+    code = "HR-CKPT-001"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: no such checkpoint",
+            why="a checkpoint is a folder named step-<number>, or a folder of such folders",
+            remedy=f"see what there is: headrace checkpoint ls {path.parent}",
+        )
+        self.path = path
+
+
+class DamagedCheckpoint(HeadraceError):
+    """Bytes of a checkpoint are not those that were written. Nothing of it was returned."""
+
+    code = "HR-CKPT-002"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path}: the checkpoint is damaged: {reason}",
+            why="every byte of a checkpoint has a hash, and it is checked before use",
+            remedy=f"load an older one; headrace checkpoint ls {path.parent} shows them",
+        )
+        self.path = path
+        self.reason = reason
+
+
+class NoneUsable(HeadraceError):
+    """There are checkpoints, but every one is damaged. Training does not silently start anew."""
+
+    code = "HR-CKPT-003"
+
+    def __init__(self, root: Path, skipped: Sequence[tuple[Path, str]]) -> None:
+        listed = "; ".join(f"{path.name}: {reason}" for path, reason in skipped)
+        super().__init__(
+            f"{root}: none of {len(skipped)} checkpoints can be used ({listed})",
+            why="starting from nothing would throw away what was trained without saying so",
+            remedy=f"mend the storage, or move {root} away to start from nothing",
+        )
+        self.root = root
+        self.skipped = tuple(skipped)
+
+
+class NotSaveable(UsageError):
+    """The state holds something that a checkpoint cannot hold."""
+
+    code = "HR-CKPT-004"
+
+    def __init__(self, where: str, what: str, *, takes: str) -> None:
+        super().__init__(
+            f"{where} is {what}, which a checkpoint cannot hold",
+            why="nothing is pickled, so that a checkpoint can be read by any program and never "
+            "runs code",
+            remedy=takes,
+        )
+        self.where = where

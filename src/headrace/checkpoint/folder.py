@@ -1,0 +1,81 @@
+"""Names inside a folder of checkpoints, and which of them are there. No torch.
+
+::
+
+    step-000000123/                    committed: written, flushed, verified, then renamed to this
+    .step-000000124.tmp-<writer>/      being written
+    .step-000000123.old-<writer>/      the one a new step-000000123 is about to replace
+    latest                             the name of the newest committed one, for people and scripts
+
+``<writer>`` is the writer's process (boot id, pid, start time), so that leftovers of a dead one can
+be told from a living one's work.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from headrace.core.process import Process, identify, is_alive
+
+LATEST = "latest"
+
+_COMMITTED = re.compile(r"step-(\d{9,})")
+_HIDDEN = re.compile(r"\.(step-\d{9,})\.(tmp|old)-([0-9a-f-]{36})_(\d+)_(\d+)")
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:09d}"
+
+
+def step_of(path: Path) -> int | None:
+    """The step of a committed checkpoint's folder, or None when it is not named as one."""
+    found = _COMMITTED.fullmatch(path.name)
+    return int(found[1]) if found else None
+
+
+def committed(root: Path) -> list[Path]:
+    """Folders of committed checkpoints, newest first; an absent ``root`` has none."""
+    return [path for _, path in sorted(_steps(root), reverse=True)]
+
+
+def temporary_path(root: Path, step: int) -> Path:
+    return root / f".{step_name(step)}.tmp-{_this_writer()}"
+
+
+def set_aside_path(root: Path, step: int) -> Path:
+    return root / f".{step_name(step)}.old-{_this_writer()}"
+
+
+def recover(root: Path) -> None:
+    """Put back what a dead writer had set aside and not replaced, and remove its leftovers.
+
+    A writer on another host, or before the last boot, counts as dead: a folder has one writer at a
+    time. Were it alive, its save would fail and be reported.
+    """
+    for path in sorted(root.iterdir()):
+        found = _HIDDEN.fullmatch(path.name)
+        if found is None or is_alive(_writer(found)):
+            continue
+        name, kind = found[1], found[2]
+        if kind == "old" and not (root / name).exists():
+            path.rename(root / name)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _steps(root: Path) -> list[tuple[int, Path]]:
+    if not root.is_dir():
+        return []
+    steps = [(step_of(path), path) for path in root.iterdir() if path.is_dir()]
+    return [(step, path) for step, path in steps if step is not None]
+
+
+def _this_writer() -> str:
+    me = identify(os.getpid())
+    assert me is not None, "this process exists"
+    return f"{me.boot_id}_{me.pid}_{me.start_ticks}"
+
+
+def _writer(found: re.Match[str]) -> Process:
+    return Process(boot_id=found[3], pid=int(found[4]), start_ticks=int(found[5]))

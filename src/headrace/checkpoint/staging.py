@@ -1,0 +1,159 @@
+"""A snapshot of training, and the memory it is copied to before the next step may change it.
+
+Staging memory is allocated and touched once and used for every save of the same tensors. The copy
+is complete when ``stage`` returns, whichever device the tensors are on; nothing that happens to
+them afterwards reaches the checkpoint.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from headrace.checkpoint.dtypes import TORCH_DTYPES, dtype_name
+from headrace.checkpoint.manifest import ITEM_BYTES
+from headrace.checkpoint.shard import Placed
+from headrace.checkpoint.state import Json, to_json
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What training is after ``step`` steps.
+
+    ``tensors``: full names, such as ``model/block.0.weight`` and
+    ``optimizer/block.0.weight/exp_avg``. ``state``: everything else, as JSON.
+    """
+
+    step: int
+    tensors: Mapping[str, torch.Tensor]
+    state: Mapping[str, Json]
+
+
+class Shape(NamedTuple):
+    """One tensor to be stored, without its values."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return torch.Size(self.shape).numel() * ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class StagedShard:
+    """The bytes of one shard, and what lies where in them."""
+
+    tensors: tuple[Placed, ...]
+    data: torch.Tensor
+
+    def bytes(self) -> memoryview:
+        return self.data.numpy().data
+
+
+@dataclass(frozen=True)
+class StagedSnapshot:
+    step: int
+    shards: tuple[StagedShard, ...]
+    aliases: dict[str, str]
+    state: dict[str, Json]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(shard.data.numel() for shard in self.shards)
+
+
+class Staging:
+    """Memory for one snapshot at a time: a new ``stage`` overwrites the former one."""
+
+    def __init__(self, shard_bytes: int) -> None:
+        self._shard_bytes = shard_bytes
+        self._shapes: tuple[Shape, ...] | None = None
+        self._shards: tuple[StagedShard, ...] = ()
+
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Check the snapshot and allocate memory for it. Raise ``NotSaveable``, ``MemoryError``."""
+        to_json(snapshot.state, "state")
+        stored, _ = _without_aliases(snapshot.tensors)
+        self._allocate(_shapes(stored))
+
+    def stage(self, snapshot: Snapshot) -> StagedSnapshot:
+        """Copy the snapshot. Raise ``NotSaveable``, ``MemoryError``."""
+        state = {key: to_json(value, f"state.{key}") for key, value in snapshot.state.items()}
+        stored, aliases = _without_aliases(snapshot.tensors)
+        self._allocate(_shapes(stored))
+        with torch.no_grad():
+            for shard in self._shards:
+                for placed in shard.tensors:
+                    room = shard.data[placed.start : placed.stop]
+                    source = stored[placed.name].detach()
+                    room.view(TORCH_DTYPES[placed.dtype]).view(placed.shape).copy_(source)
+        return StagedSnapshot(snapshot.step, self._shards, aliases, state)
+
+    def _allocate(self, shapes: tuple[Shape, ...]) -> None:
+        if shapes == self._shapes:
+            return
+        self._shapes, self._shards = None, ()  # frees the old memory before the new is taken
+        self._shards = tuple(_shard(group) for group in _grouped(shapes, self._shard_bytes))
+        self._shapes = shapes
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> tuple[Shape, ...]:
+    """Widest elements first, so that every tensor in a shard is aligned without gaps."""
+    shapes = [
+        Shape(name, dtype_name(tensor, name), tuple(tensor.shape))
+        for name, tensor in tensors.items()
+    ]
+    return tuple(sorted(shapes, key=lambda shape: (-ITEM_BYTES[shape.dtype], shape.name)))
+
+
+def _grouped(shapes: tuple[Shape, ...], shard_bytes: int) -> list[list[Shape]]:
+    """Shards of up to ``shard_bytes``; a larger tensor has one of its own."""
+    groups: list[list[Shape]] = [[]]
+    filled_bytes = 0
+    for shape in shapes:
+        if groups[-1] and filled_bytes + shape.size_bytes > shard_bytes:
+            groups.append([])
+            filled_bytes = 0
+        groups[-1].append(shape)
+        filled_bytes += shape.size_bytes
+    return groups
+
+
+def _shard(shapes: list[Shape]) -> StagedShard:
+    placed, start = [], 0
+    for shape in shapes:
+        stop = start + shape.size_bytes
+        placed.append(Placed(shape.name, shape.dtype, shape.shape, start, stop))
+        start = stop
+    return StagedShard(tuple(placed), torch.empty(start, dtype=torch.uint8).zero_())
+
+
+def _without_aliases(
+    tensors: Mapping[str, torch.Tensor],
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors to store, and name -> stored name of those that are the same memory (tied)."""
+    stored: dict[str, torch.Tensor] = {}
+    aliases: dict[str, str] = {}
+    names: dict[tuple[object, ...], str] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel() == 0 or tensor.layout is not torch.strided:
+            stored[name] = tensor
+            continue
+        memory = (
+            tensor.device,
+            tensor.data_ptr(),
+            tensor.dtype,
+            tensor.shape,
+            tensor.stride(),
+            tensor.is_conj(),
+            tensor.is_neg(),
+        )
+        first = names.setdefault(memory, name)
+        if first == name:
+            stored[name] = tensor
+        else:
+            aliases[name] = first
+    return stored, aliases

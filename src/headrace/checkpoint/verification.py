@@ -1,0 +1,36 @@
+"""Check every byte of a checkpoint against its hashes, without torch and in bounded memory."""
+
+from pathlib import Path
+
+from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint
+from headrace.checkpoint.manifest import Manifest, read_manifest
+from headrace.checkpoint.shard import ShardReader
+
+
+def verify(folder: Path) -> Manifest:
+    """Raise ``DamagedCheckpoint``, or ``CheckpointNotFound`` when there is no such folder."""
+    if not folder.is_dir():
+        raise CheckpointNotFound(folder)
+    manifest = read_manifest(folder)
+    for name, file in manifest.files.items():
+        with ShardReader(folder, name, file) as reader:
+            for tensor, entry in manifest.tensors.items():
+                for chunk in entry.chunks:
+                    if chunk.file == name:
+                        reader.check(tensor, chunk.start, chunk.stop, chunk.xxh3_128)
+    return manifest
+
+
+def check_files(folder: Path) -> Manifest:
+    """The quick check: the manifest is whole, and the shards are there with their lengths.
+
+    Does not find flipped bits in tensors. Raise ``DamagedCheckpoint``.
+    """
+    manifest = read_manifest(folder)
+    for name, file in manifest.files.items():
+        path = folder / name
+        size_bytes = path.stat().st_size if path.exists() else None
+        if size_bytes != file.size_bytes:
+            found = "is missing" if size_bytes is None else f"has {size_bytes} bytes"
+            raise DamagedCheckpoint(folder, f"{name}: {found}, not {file.size_bytes} bytes")
+    return manifest
