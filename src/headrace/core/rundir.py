@@ -20,10 +20,12 @@ A writer appends to its own file and nobody else does, so no lock is needed, als
 last line was never acknowledged: readers skip it, its writer cuts it off before it goes on.
 """
 
+import difflib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from headrace.core.errors import NotFound
 from headrace.core.events import Entry, Event
 from headrace.core.records import DecodeError, decode, encode
 
@@ -137,3 +139,37 @@ def merged_events(run: RunDir) -> list[tuple[str, Entry]]:
         for entry in read_events(path)
     ]
     return sorted(found, key=lambda item: (item[1].attempt, item[1].time_s, item[0], item[1].seq))
+
+
+class RunNotFound(NotFound):
+    """No run, or more than one, answers to a word."""
+
+    code = "HR-CORE-003"
+
+    def __init__(self, word: str, runs: Path, near: list[str]) -> None:
+        super().__init__(
+            f"no single run answers to {word!r}",
+            why=f"it is no folder and names no one run in {runs}",
+            remedy=f"one of: {', '.join(near)}" if near else "headrace list shows all runs",
+        )
+
+
+def find_run(word: str, runs: Path) -> RunDir:
+    """The run that ``word`` names: a run directory, a run id, or the number at its end ("12_3").
+
+    Raise ``RunNotFound`` with near matches.
+    """
+    if "/" in word and Path(word).is_dir():
+        return RunDir(Path(word).resolve())
+    try:
+        names = sorted(path.name for path in runs.iterdir() if path.is_dir())
+    except OSError:
+        names = []
+    if word in names:
+        return RunDir(runs / word)
+    numbered = [name for name in names if name.rpartition("-")[2] == word]
+    if len(numbered) == 1:
+        return RunDir(runs / numbered[0])
+    if not numbered and word and (Path(word) / "events").is_dir():
+        return RunDir(Path(word).resolve())
+    raise RunNotFound(word, runs, numbered or difflib.get_close_matches(word, names, n=3))
