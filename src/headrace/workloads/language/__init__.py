@@ -1,0 +1,1 @@
+"""A small language model on source code: corpus, model, training, generation."""
