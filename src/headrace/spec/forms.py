@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePath
 
 _NAME_MAX = 40
+_ALIKE = 0.6
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 _UNPASSABLE = re.compile(r"[\x00\ud800-\udfff]")  # no argument or variable can hold it
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -71,11 +72,16 @@ class Conflict(Invalid):
         self.fix = fix
 
 
-def closest(word: str, known: Collection[str]) -> str | None:
+def closest(word: str, known: Collection[str], *, at_least: float = _ALIKE) -> str | None:
     """The known word that is most like ``word``, or None when none is."""
-    lowered = {entry.lower(): entry for entry in known}
-    found = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.55)
-    return lowered[found[0]] if found else None
+    asked = word.lower()
+    likeness = {
+        entry: difflib.SequenceMatcher(None, asked, entry.lower()).ratio()
+        + 0.05 * (entry[:1].lower() == asked[:1])
+        for entry in known
+    }
+    best = max(likeness, key=lambda entry: likeness[entry], default=None)
+    return best if best is not None and likeness[best] >= at_least else None
 
 
 def text(value: object, *, what: str = "text") -> str:
@@ -232,6 +238,11 @@ def one_or_many(value: object) -> object:
     return (value,) if isinstance(value, int) else value
 
 
+def lines(value: object) -> object:
+    """A list of texts; one alone is a list of it."""
+    return (value,) if isinstance(value, str) else value
+
+
 def arguments(value: object) -> object:
     """A command as a list of its words; the first is the program."""
     if isinstance(value, str):
@@ -311,7 +322,8 @@ def sbatch_options(value: object) -> object:
                 fix=f"{field}: {shown}",
                 at=(key,),
             )
-        read[known] = "" if given is None or given is True else text(given, what="an option")
+        bare = given is None or given is True or given == ""
+        read[known] = "" if bare else text(given, what="an option")
     return read
 
 

@@ -278,7 +278,7 @@ class JobSpec(Part):
     env: Annotated[
         dict[_Variable, Annotated[str, BeforeValidator(forms.setting)]],
         Field(
-            title="value of a variable",
+            title="mapping of variables",
             description="Environment variables of the ranks; values are kept as written.",
             examples=["{OMP_NUM_THREADS: 8}"],
         ),
@@ -343,7 +343,7 @@ class JobSpec(Part):
         dict[_Variable, tuple[Annotated[str, _Argument], ...]],
         BeforeValidator(forms.sweep),
         Field(
-            title="list of values",
+            title="mapping of lists",
             description="One run for each combination of values; excludes array.",
             examples=["{lr: [1e-3, 3e-4]}"],
         ),
@@ -373,7 +373,15 @@ class JobSpec(Part):
             examples=["{model: config.json, global_batch: 512}"],
         ),
     ] = None
-    notes: Annotated[tuple[str, ...], Field(description="Remarks of the loader.")] = ()
+    notes: Annotated[
+        tuple[Annotated[str, _Argument], ...],
+        BeforeValidator(forms.lines),
+        Field(
+            title="list of remarks",
+            description="Remarks for people, by you or by the reader of a batch script.",
+            examples=["[second try with more warm-up]"],
+        ),
+    ] = ()
 
     @model_validator(mode="wrap")
     @classmethod

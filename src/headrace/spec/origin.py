@@ -18,6 +18,7 @@ from headrace.spec.forms import Conflict, Invalid, closest, kind_of
 Path = tuple[str | int, ...]
 _VALUE_MAX = 60
 _NO_LINE = 1 << 30
+_MAPPINGS = ("mapping of variables", "mapping of lists", "mapping of sbatch options", "layout")
 WRITTEN = {"time_s": "time", "memory_bytes": "memory", "grace_s": "grace"}
 """Resolved name -> name in a job file."""
 
@@ -85,10 +86,18 @@ def show_path(path: Path) -> str:
     return shown
 
 
+def flag_of(path: Path) -> str:
+    """``--gpus-per-node``, ``--checkpoint.every``."""
+    return f"--{show_path(path).replace('_', '-')}"
+
+
 def assignment(spot: Spot, path: Path, value: str) -> str:
     """How the author would set the field to ``value`` at that spot."""
     if spot.flag is None:
-        return f"{show_path(path)}: {value}"
+        around, last = show_path(path[:-1]), path[-1]
+        if isinstance(last, int):
+            return f"{value} (item {last + 1} of {around})"
+        return f"{last}: {value}" + (f" (under {around})" if around else "")
     if spot.file is not None:
         return f"#SBATCH {spot.flag}={value}"
     return f"{spot.flag} {value}"
@@ -121,11 +130,8 @@ def _translate(entry: dict[str, Any], origin: Origin, top: type[BaseModel]) -> S
         return conflict_error(invalid, origin, path)
     renames = is_key or invalid.renames
     value = loc[-1] if renames else origin.value(path)
-    title = (info.title if info else None) or "value of this field"
-    if renames:
-        title = f"name under {show_path(path[:-1])}"
     return FieldInvalid(
-        f"{invalid.shown or show(value)} is not {'an' if title[0] in 'aeiou' else 'a'} {title}",
+        _what(entry, invalid, value, _title(path, info, renames=renames)),
         rule=invalid.rule,
         fix=_fix(invalid, path, spot, info, renamed=origin.value(path) if renames else None),
         file=spot.file,
@@ -136,17 +142,38 @@ def _translate(entry: dict[str, Any], origin: Origin, top: type[BaseModel]) -> S
     )
 
 
+def _title(path: Path, info: FieldInfo | None, *, renames: bool) -> str:
+    """What the value should be: "a node count", "an image"."""
+    around = show_path(path[:-1])
+    if renames:
+        return f"a name under {around}"
+    if info is None or info.title is None or _is_entry(path, info):
+        return f"a value under {around}"
+    return f"{'an' if info.title[0] in 'aeiou' else 'a'} {info.title}"
+
+
+def _is_entry(path: Path, info: FieldInfo) -> bool:
+    """Whether ``path`` leads to an entry of a mapping like ``env``, not to a field."""
+    names = [step for step in path if isinstance(step, str)]
+    return _model_in(info.annotation) is None and len(names) > 1 and info.title in _MAPPINGS
+
+
+def _what(entry: dict[str, Any], invalid: Invalid, value: object, title: str) -> str:
+    if entry["type"] == "missing":
+        return "is missing"
+    return f"{invalid.shown or show(value)} is not {title}"
+
+
 def _fix(
     invalid: Invalid, path: Path, spot: Spot, info: FieldInfo | None, *, renamed: object
 ) -> str:
     if renamed is not None:
         kept = str(renamed) if isinstance(renamed, str | int | float) else "..."
         return assignment(spot, (*path[:-1], invalid.nearest or "NAME"), kept)
-    wish = (
-        spot.example
-        or invalid.nearest
-        or (str(info.examples[0]) if info and info.examples else None)
-    )
+    wish = spot.example or invalid.nearest
+    whole = info is not None and isinstance(path[-1], str) and not _is_entry(path, info)
+    if wish is None and whole and info is not None and info.examples:
+        wish = str(info.examples[0])
     return assignment(spot, path, wish or "...")
 
 
@@ -167,20 +194,20 @@ def conflict_error(conflict: Conflict, origin: Origin, path: Path | None = None)
 
 def _unknown(path: Path, spot: Spot, value: object, model: type[BaseModel] | None) -> SpecError:
     known = [WRITTEN.get(name, name) for name in (model.model_fields if model else ())]
-    known = [name for name in known if name != "notes"]
-    key = str(path[-1])
-    near = closest(spelled(key), known)
+    near = closest(spelled(str(path[-1])), known)
     inside = f"{show_path(path[:-1])} has" if len(path) > 1 else "a job file has"
+    rule = f"{inside} the fields {', '.join(known)}"
+    fix = "leave it out, or use one of these"
     if near:
+        rule = "fields that are not known are refused, so that no typo goes unseen"
         simple = isinstance(value, str | int | float) and len(str(value)) <= _VALUE_MAX
-        better = Spot(file=None, flag=f"--{near.replace('_', '-')}") if spot.flag else spot
         kept = str(value) if simple else "..."
-        fix = f"did you mean {assignment(better, (*path[:-1], near), kept)}"
-    else:
-        fix = f"leave {key} out, or use one of the fields above"
+        right = (*path[:-1], near)
+        known_spot = Spot(flag=flag_of(right)) if spot.flag else spot
+        fix = f"did you mean {assignment(known_spot, right, kept)}"
     return FieldUnknown(
         "there is no such field",
-        rule=f"{inside} the fields {', '.join(known)}",
+        rule=rule,
         fix=fix,
         file=spot.file,
         line=spot.line,
