@@ -21,7 +21,10 @@ from headrace.core.process import Process, identify, is_alive
 LATEST = "latest"
 
 _COMMITTED = re.compile(r"step-(\d{9,})")
-_HIDDEN = re.compile(r"\.(step-\d{9,})\.(tmp|old)-([0-9a-f-]{36})_(\d+)_(\d+)")
+_HIDDEN = re.compile(
+    r"\.(?P<name>step-\d{9,})\.(?P<kind>tmp|old)-"
+    r"(?P<boot_id>[0-9a-f-]{36})_(?P<pid>\d+)_(?P<ticks>\d+)"
+)
 
 
 def step_name(step: int) -> str:
@@ -37,6 +40,20 @@ def step_of(path: Path) -> int | None:
 def committed(root: Path) -> list[Path]:
     """Folders of committed checkpoints, newest first; an absent ``root`` has none."""
     return [path for _, path in sorted(_steps(root), reverse=True)]
+
+
+def candidates(root: Path) -> list[Path]:
+    """What to load from, newest first: the committed ones, and one that was set aside by a writer
+    that died before it had put the new one of the same step in its place."""
+    found = _steps(root)
+    there = {step for step, _ in found}
+    for path in root.iterdir() if root.is_dir() else ():
+        hidden = _HIDDEN.fullmatch(path.name)
+        if hidden is not None and hidden["kind"] == "old":
+            step = step_of(root / hidden["name"])
+            if step is not None and step not in there:
+                found.append((step, path))
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def temporary_path(root: Path, step: int) -> Path:
@@ -57,9 +74,8 @@ def recover(root: Path) -> None:
         found = _HIDDEN.fullmatch(path.name)
         if found is None or is_alive(_writer(found)):
             continue
-        name, kind = found[1], found[2]
-        if kind == "old" and not (root / name).exists():
-            path.rename(root / name)
+        if found["kind"] == "old" and not (root / found["name"]).exists():
+            path.rename(root / found["name"])
         else:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -78,4 +94,12 @@ def _this_writer() -> str:
 
 
 def _writer(found: re.Match[str]) -> Process:
-    return Process(boot_id=found[3], pid=int(found[4]), start_ticks=int(found[5]))
+    return Process(boot_id=found["boot_id"], pid=int(found["pid"]), start_ticks=int(found["ticks"]))
+
+
+def latest(root: Path) -> str | None:
+    """The name that ``latest`` holds, or None. A hint for people: restoring does not need it."""
+    try:
+        return (root / LATEST).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -10,7 +10,7 @@ import torch
 
 from headrace.checkpoint.dtypes import TORCH_DTYPES
 from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint, NoneUsable
-from headrace.checkpoint.folder import committed
+from headrace.checkpoint.folder import candidates
 from headrace.checkpoint.manifest import TensorEntry, read_manifest
 from headrace.checkpoint.shard import ShardReader
 from headrace.checkpoint.state import Json, from_json
@@ -54,10 +54,13 @@ def load(path: Path) -> Loaded:
 def load_newest(root: Path) -> Loaded | None:
     """The newest checkpoint below ``root`` that is whole, or None when there is none at all.
 
+    Newest is the highest step: to go back further, move the newer ones away. Changes nothing, so
+    that any rank may call it; but let one rank choose and the others ``load`` the same.
+
     Raise ``NoneUsable`` when there are some and all are damaged.
     """
     skipped: list[tuple[Path, str]] = []
-    for path in committed(root):
+    for path in candidates(root):
         try:
             found = load(path)
         except DamagedCheckpoint as error:

@@ -5,6 +5,7 @@ compared. A save that fails leaves nothing behind, is reported by ``poll``, and 
 training. One save is in flight at a time.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -124,7 +125,7 @@ class Saver:
         self._staging.prepare(snapshot)
 
     def stage(self, snapshot: Snapshot, *, must: bool = False) -> Staged | Skipped:
-        """Copy ``snapshot`` and return; writing goes on behind. Never raises.
+        """Copy ``snapshot`` and return; writing goes on behind. Never raises (but after ``close``).
 
         While the former save is still being written the snapshot is skipped, unless it ``must`` be
         saved (the last one before leaving): then wait for the former. A copy that fails is
@@ -194,7 +195,10 @@ class Saver:
             write_file(self.root / LATEST, step_name(step).encode() + b"\n")
         except OSError as error:
             return f"{LATEST} was not moved: {_reason(error)}"
-        for old in to_delete(self._verified, keep=self._keep, keep_every=self._keep_every):
+        old_steps = to_delete(
+            self._verified, saved=step, keep=self._keep, keep_every=self._keep_every
+        )
+        for old in old_steps:
             try:
                 _delete(self.root, old)
             except OSError as error:
@@ -207,6 +211,7 @@ def commit(root: Path, staged: StagedSnapshot) -> Path:
     """Write, flush, verify, rename. Raise ``OSError`` or ``DamagedCheckpoint``; then nothing of it
     is left."""
     temporary = temporary_path(root, staged.step)
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
         manifest = _write_shards(temporary, staged)
@@ -280,10 +285,11 @@ def _entries(
 
 def _delete(root: Path, step: int) -> None:
     """Hide, then remove: a checkpoint that is half deleted never looks committed."""
-    path = root / step_name(step)
     hidden = temporary_path(root, step)
-    os.rename(path, hidden)
-    shutil.rmtree(hidden)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(root / step_name(step), hidden)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(hidden)
 
 
 def _looks_whole(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint
-from headrace.checkpoint.manifest import Manifest, read_manifest
+from headrace.checkpoint.manifest import Chunk, Manifest, read_manifest
 from headrace.checkpoint.shard import ShardReader
 
 
@@ -12,12 +12,14 @@ def verify(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise CheckpointNotFound(folder)
     manifest = read_manifest(folder)
+    chunks: dict[str, list[tuple[str, Chunk]]] = {name: [] for name in manifest.files}
+    for tensor, entry in manifest.tensors.items():
+        for chunk in entry.chunks:
+            chunks[chunk.file].append((tensor, chunk))
     for name, file in manifest.files.items():
         with ShardReader(folder, name, file) as reader:
-            for tensor, entry in manifest.tensors.items():
-                for chunk in entry.chunks:
-                    if chunk.file == name:
-                        reader.check(tensor, chunk.start, chunk.stop, chunk.xxh3_128)
+            for tensor, chunk in chunks[name]:
+                reader.check(tensor, chunk.start, chunk.stop, chunk.xxh3_128)
     return manifest
 
 

@@ -9,6 +9,7 @@ HeadraceError
 +-- TokenizerUnusable   006  exit 2  the tokenizer cannot be loaded
 +-- BatchesRefused      007  exit 2  these batches cannot be drawn from this data set
 +-- StateMismatch       008  exit 4  a saved position belongs to other data
++-- NoSuchSample        009  exit 3  the data set has no sample of this number
 """
 
 from pathlib import Path
@@ -117,3 +118,18 @@ class StateMismatch(Refused):
         self.field = field
         self.saved = saved
         self.given = given
+
+
+class NoSuchSample(NotFound):
+    """The data set has no sample of this number."""
+
+    code = "HR-DATA-009"
+
+    def __init__(self, path: Path, sample: int, length: int) -> None:
+        super().__init__(
+            f"{path}: there is no sample {sample}",
+            why=f"the data set (or the split of it) has {length} samples, counted from 0",
+            remedy=f"give a number from 0 to {length - 1}" if length else "give a larger split",
+        )
+        self.path = path
+        self.sample = sample

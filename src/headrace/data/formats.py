@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from headrace.data import packed
 from headrace.data.errors import DataNotFound, NotADataset
 from headrace.data.packed import PackedTokens
 
@@ -15,7 +14,6 @@ def open(path: str | Path, *, split: tuple[float, float] | None = None) -> Packe
     place = Path(path)
     if not place.exists():
         raise DataNotFound(place)
-    if packed.recognises(place):
-        return PackedTokens(place, split=split)
-    why = "it is a folder" if place.is_dir() else "it does not begin as a packed token file does"
-    raise NotADataset(place, why)
+    if place.is_dir():
+        raise NotADataset(place, "it is a folder")
+    return PackedTokens(place, split=split)

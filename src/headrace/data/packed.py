@@ -162,9 +162,10 @@ class PackedTokens:
             raise IndexError(f"sample indices must be in [0, {self._length})")
         blocks, rows = np.divmod(wanted + self._first, self.header.windows_per_block)
         samples = np.empty((wanted.size, self.window + 1), self.header.dtype)
-        for block in np.unique(blocks):
-            here = blocks == block
-            samples[here] = self._block(int(block))[rows[here]]
+        order = np.argsort(blocks, kind="stable")
+        numbers, firsts = np.unique(blocks[order], return_index=True)
+        for block, here in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
+            samples[here] = self._block(block)[rows[here]]
         return samples
 
     def origin(self, index: int) -> tuple[Piece, ...]:
@@ -258,22 +259,13 @@ class _File:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def recognises(path: Path) -> bool:
-    """Whether the file begins like a packed token file."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
-
-
 def _read_header(file: _File) -> Header:
+    if file.size_bytes < len(MAGIC) or file.read(0, len(MAGIC)) != MAGIC:
+        raise NotADataset(file.path, "it does not begin as a packed token file does")
     if file.size_bytes < HEADER_BYTES:
         raise file.damaged("the file is shorter than its header", 0, file.size_bytes)
     data = file.read(0, HEADER_BYTES)
-    magic, version, token_bytes, *numbers, index_digest, tokenizer = _FIELDS.unpack_from(data)
-    if magic != MAGIC:
-        raise NotADataset(file.path, "it does not begin as a packed token file does")
+    _, version, token_bytes, *numbers, index_digest, tokenizer = _FIELDS.unpack_from(data)
     if xxhash.xxh3_128_digest(data[:_HASHED_BYTES]) != data[_HASHED_BYTES:]:
         raise file.damaged("the checksum of the header differs", 0, HEADER_BYTES)
     if version != VERSION:
