@@ -20,6 +20,7 @@ _LOCAL = frozenset(
         *("tmpfs", "overlay", "virtiofs"),
     )
 )
+_TMPFS = ("/dev/shm", "/tmp", "/var/tmp", "/")
 
 
 class MountLine(Record, frozen=True, kw_only=True):
@@ -56,7 +57,7 @@ def mount_of(path: str, mounts: list[MountLine]) -> MountLine | None:
 
 
 def read_mounts(root: Path) -> tuple[Mount, ...]:
-    """File systems of known kinds below ``root``, each source once, small system mounts left out.
+    """File systems of known kinds below ``root``, each source once, the system's own left out.
 
     A network file system whose server does not answer would hold this process; its size is asked
     for nevertheless, since a run on it would be held, too.
@@ -68,6 +69,8 @@ def read_mounts(root: Path) -> tuple[Mount, ...]:
     found: dict[tuple[str, str], Mount] = {}
     for line in lines:
         if line.fstype not in NETWORK | _LOCAL or line.path.startswith(("/sys", "/proc", "/run/")):
+            continue
+        if line.fstype == "tmpfs" and line.path not in _TMPFS:
             continue
         key = (line.source, line.path if line.fstype in ("tmpfs", "overlay") else "")
         mount = _measured(root, line)

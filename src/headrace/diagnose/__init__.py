@@ -1,0 +1,1 @@
+"""What is wrong: facts, pure rules, findings with a remedy."""

@@ -1,0 +1,1 @@
+"""Pure rules, one file a theme: ``check(facts)`` yields findings."""
