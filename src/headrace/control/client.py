@@ -1,0 +1,238 @@
+"""Talks to the daemon over its socket, and starts it when it is not there. Light to import.
+
+Every request may be repeated: reads, acts that say what should be, and submissions by their token.
+So a daemon that dies in the middle is started again and asked again.
+"""
+
+import http.client
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from headrace.control.errors import DaemonNotStarted, DaemonSilent, RequestNotUnderstood
+from headrace.core.errors import HeadraceError
+from headrace.core.order import Order
+from headrace.core.places import socket_path, state_folder
+from headrace.core.process import identify, wait_gone
+from headrace.core.records import DecodeError, Record, decode
+from headrace.engines.contract import Acted, RunDetail, RunRow, Submitted
+
+_ALREADY_RUNNING = 75
+_TRIES = 3
+_START_S = 30.0
+_STOP_S = 10.0
+_POLL_S = 0.01
+_ANSWER_S = 60.0
+_SUBMIT_S = 600.0
+_LONG_POLL_S = 25.0
+_TAIL_LINES = 5
+_OF_A_RUN = ("HEADRACE_RUN_ID", "HEADRACE_RUN_DIR", "HEADRACE_CHANNEL_FD", "HEADRACE_ATTEMPT")
+
+T = TypeVar("T")
+
+
+class DaemonInfo(Record, frozen=True, kw_only=True):
+    pid: int
+    version: str
+    runs: str
+
+
+class Problem(Record, frozen=True, kw_only=True):
+    """An error as it crosses the socket."""
+
+    code: str
+    problem: str
+    why: str
+    remedy: str
+    exit_status: int
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """``environ`` says which daemon. Raise ``HeadraceError``.
+
+    ``runs``: the folder that the daemon must serve; None for any.
+    """
+
+    def __init__(self, environ: Mapping[str, str], *, runs: Path | None) -> None:
+        self._environ = environ
+        self._runs = runs
+        self._socket = socket_path(environ)
+
+    @property
+    def log(self) -> Path:
+        return state_folder(self._environ) / "daemon.log"
+
+    # --- what can be asked --------------------------------------------------------------------
+
+    def submit(
+        self, job: str, environment: Mapping[str, str], *, token: str | None = None
+    ) -> Submitted:
+        """``job``: YAML with absolute paths. ``token``: the same for every try."""
+        body = {
+            "token": token or secrets.token_hex(16),
+            "job": job,
+            "environment": dict(environment),
+        }
+        return decode(self._ask("POST", "/v1/runs", body, timeout_s=_SUBMIT_S), Submitted)
+
+    def dry_run(self, job: str) -> Order:
+        return decode(self._ask("POST", "/v1/dry-run", {"job": job}), Order)
+
+    def runs(self, *, ended: bool) -> list[RunRow]:
+        return decode(self._ask("GET", f"/v1/runs?ended={str(ended).lower()}"), list[RunRow])
+
+    def find(self, name: str) -> list[RunRow]:
+        return decode(self._ask("GET", _run_path(name)), list[RunRow])
+
+    def detail(self, name: str) -> RunDetail:
+        return decode(self._ask("GET", f"{_run_path(name)}/detail"), RunDetail)
+
+    def wait(self, name: str, *, timeout_s: float = _LONG_POLL_S) -> list[RunRow]:
+        """The rows once all have ended, or as they are after ``timeout_s`` (at most 60)."""
+        path = f"{_run_path(name)}/wait?timeout_s={timeout_s}"
+        return decode(self._ask("GET", path, timeout_s=timeout_s + _ANSWER_S), list[RunRow])
+
+    def cancel(self, name: str, *, now: bool) -> list[Acted]:
+        return decode(self._ask("POST", f"{_run_path(name)}/cancel", {"now": now}), list[Acted])
+
+    def hold(self, name: str) -> list[Acted]:
+        return decode(self._ask("POST", f"{_run_path(name)}/hold"), list[Acted])
+
+    def release(self, name: str) -> list[Acted]:
+        return decode(self._ask("POST", f"{_run_path(name)}/release"), list[Acted])
+
+    # --- the daemon itself --------------------------------------------------------------------
+
+    def daemon(self) -> DaemonInfo:
+        return decode(self._ask("GET", "/v1/daemon"), DaemonInfo)
+
+    def daemon_if_up(self) -> DaemonInfo | None:
+        """None when no daemon answers at the socket. Starts none."""
+        try:
+            return decode(self._send("GET", "/v1/daemon", None, _ANSWER_S), DaemonInfo)
+        except (ConnectionError, FileNotFoundError):
+            return None
+
+    def stop_daemon(self) -> DaemonInfo | None:
+        """Stop it and wait until it is gone; None when there is none. Runs go on."""
+        found = self.daemon_if_up()
+        if found is None:
+            return None
+        process = identify(found.pid)
+        self._send("POST", "/v1/daemon/stop", None, _ANSWER_S)
+        if process is not None and not wait_gone(process, _STOP_S):
+            raise DaemonSilent("stop", f"pid {found.pid} still runs after {_STOP_S:g} s", self.log)
+        return found
+
+    # --- how ----------------------------------------------------------------------------------
+
+    def _ask(
+        self, method: str, path: str, body: object = None, *, timeout_s: float = _ANSWER_S
+    ) -> bytes:
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._send(method, path, body, timeout_s)
+            except (FileNotFoundError, ConnectionRefusedError):
+                self.start()
+            except (ConnectionError, http.client.HTTPException) as error:
+                if not left:
+                    raise DaemonSilent(f"{method} {path}", str(error), self.log) from error
+            except TimeoutError as error:
+                why = f"nothing came in {timeout_s:g} s"
+                raise DaemonSilent(f"{method} {path}", why, self.log) from error
+        raise DaemonSilent(f"{method} {path}", f"{_TRIES} daemons in a row ended", self.log)
+
+    def _send(self, method: str, path: str, body: object, timeout_s: float) -> bytes:
+        connection = _Connection(self._socket, timeout_s)
+        headers = {} if self._runs is None else {"x-headrace-runs": str(self._runs)}
+        try:
+            if body is not None:
+                headers["content-type"] = "application/json"
+            data = None if body is None else json.dumps(body).encode()
+            connection.request(method, path, data, headers)
+            response = connection.getresponse()
+            answer = response.read()
+        finally:
+            connection.close()
+        if response.status >= 300:
+            raise _as_error(answer)
+        return answer
+
+    def start(self) -> None:
+        """Start the daemon, or wait for the one that another command has just started."""
+        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        environment = {k: v for k, v in self._environ.items() if k not in _OF_A_RUN}
+        begin = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "headrace.control.daemon"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=environment,
+                start_new_session=True,
+            )
+        deadline_s = time.monotonic() + _START_S
+        while not self._answers():
+            status = child.poll()
+            if status not in (None, _ALREADY_RUNNING):
+                raise DaemonNotStarted(
+                    f"ended with exit status {status}", self.log, self._tail(begin)
+                )
+            if time.monotonic() > deadline_s:
+                how = f"did not come up in {_START_S:g} s"
+                raise DaemonNotStarted(how, self.log, self._tail(begin))
+            time.sleep(_POLL_S)
+        child.returncode = child.returncode or 0  # it is to outlive us: nobody waits for it
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(self._socket))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+        return True
+
+    def _tail(self, begin: int) -> str:
+        with self.log.open("rb") as log:
+            log.seek(begin)
+            lines = log.read().decode(errors="replace").splitlines()
+        return "\n       ".join(lines[-_TAIL_LINES:])
+
+
+def _run_path(name: str) -> str:
+    return f"/v1/runs/{quote(name, safe='')}"
+
+
+def _as_error(answer: bytes) -> HeadraceError:
+    """The daemon's error as if it had been raised here."""
+    try:
+        problem = decode(answer, Problem)
+    except DecodeError:
+        return RequestNotUnderstood(answer[:200].decode(errors="replace"))
+    kind = type(
+        "DaemonProblem",
+        (HeadraceError,),
+        {"code": problem.code, "exit_status": problem.exit_status},
+    )
+    error: HeadraceError = kind(problem.problem, why=problem.why, remedy=problem.remedy)
+    return error

@@ -1,0 +1,88 @@
+"""Runs the engine: all its calls on one thread, its leads watched, a scheduling pass after changes.
+
+The event loop never waits for a disk, and the engine needs no locks. Whatever the engine raises
+that is no answer to a caller ends the daemon: the next command starts it again, and it rebuilds
+its view from the run directories.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from headrace.engines.local.engine import LocalEngine
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Dispatcher:
+    """Lives in one event loop. ``run`` until it is cancelled or fails."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self._engine = engine
+        self._thread = ThreadPoolExecutor(1, "engine")
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._gone: set[str] = set()
+        self._watched: dict[str, int] = {}
+        self.closing = False
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the engine on its thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, partial(function, *args, **kwargs))
+
+    async def act(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As ``call``, for what may change the queue: a scheduling pass follows."""
+        try:
+            return await self.call(function, *args, **kwargs)
+        finally:
+            self._wake.set()
+
+    async def changed(self, timeout_s: float) -> None:
+        """Return when something has changed, or after ``timeout_s``."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
+        except TimeoutError:
+            return
+
+    async def run(self) -> None:
+        """Schedule after every change, collect leads that are gone."""
+        self._wake.set()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._gone:
+                    await self.call(self._engine.collect, self._gone.pop())
+                await self.call(self._engine.schedule)
+                await self._watch()
+                self.notify()
+        finally:
+            for descriptor in self._watched.values():
+                asyncio.get_running_loop().remove_reader(descriptor)
+            self._watched.clear()
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        for run_id, descriptor in (await self.call(self._engine.leads)).items():
+            if run_id not in self._watched:
+                self._watched[run_id] = descriptor
+                loop.add_reader(descriptor, self._lead_gone, run_id)
+
+    def _lead_gone(self, run_id: str) -> None:
+        asyncio.get_running_loop().remove_reader(self._watched.pop(run_id))
+        self._gone.add(run_id)
+        self._wake.set()
+
+    def notify(self) -> None:
+        """Wake whoever waits in ``changed``."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def close(self) -> None:
+        """After ``run`` has ended."""
+        self._thread.submit(self._engine.close).result()
+        self._thread.shutdown()

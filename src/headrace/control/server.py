@@ -1,0 +1,52 @@
+"""The daemon's inside: engine, dispatcher and HTTP server in one event loop."""
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from headrace.control.api import make_app
+from headrace.control.dispatcher import Dispatcher
+from headrace.control.peer import PeerProtocol
+from headrace.engines.local.engine import LocalEngine
+
+_log = logging.getLogger(__name__)
+_SHUTDOWN_S = 2
+
+
+async def serve(engine: LocalEngine, listener: socket.socket, runs: Path) -> None:
+    """Serve until asked to stop by a request or a signal. ``engine`` is open; it is closed after.
+
+    Runs go on without us.
+    """
+    dispatcher = Dispatcher(engine)
+
+    def stop() -> None:
+        dispatcher.closing = True
+        dispatcher.notify()
+        server.should_exit = True
+
+    config = uvicorn.Config(
+        make_app(engine, dispatcher, str(runs), stop),
+        http=PeerProtocol,
+        ws="none",
+        lifespan="off",
+        proxy_headers=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
+    server = uvicorn.Server(config)
+    scheduling = asyncio.create_task(dispatcher.run())
+    scheduling.add_done_callback(lambda _: stop())
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        scheduling.cancel()
+        (ended,) = await asyncio.gather(scheduling, return_exceptions=True)
+        dispatcher.close()
+    if isinstance(ended, Exception):
+        _log.error("the scheduling loop failed", exc_info=ended)
+        raise ended

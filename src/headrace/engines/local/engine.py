@@ -1,0 +1,459 @@
+"""The engine of one machine: takes runs, starts their leads, settles how they ended.
+
+Used by one thread at a time. The run directories are the truth; this object and the index are views
+of them, rebuilt by ``open_engine``. Whoever owns it watches the pidfds in ``leads`` and calls
+``collect`` when one becomes readable, and ``schedule`` after anything has changed.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.core import events
+from headrace.core.errors import EXIT_INTERRUPTED, HeadraceError
+from headrace.core.events import Placed
+from headrace.core.order import Order, StopRequest
+from headrace.core.process import Process, open_pidfd, send_signal
+from headrace.core.records import write_record
+from headrace.core.rundir import EventWriter, RunDir, read_events
+from headrace.core.states import State
+from headrace.engines.contract import (
+    Acted,
+    Capabilities,
+    RunDetail,
+    RunNotFound,
+    RunRow,
+    Submitted,
+)
+from headrace.engines.local import lead
+from headrace.engines.local.elements import elements_of
+from headrace.engines.local.history import History, fold
+from headrace.engines.local.index import Index, Indexed
+from headrace.engines.local.order import make_order
+from headrace.engines.local.refusals import (
+    REFUSED_FIELDS,
+    notes_on,
+    require_possible,
+    require_room,
+)
+from headrace.engines.local.settle import verdict
+from headrace.engines.local.submission import (
+    Element,
+    Submission,
+    WaitsFor,
+    commit,
+    number_of,
+    read_submission,
+    recover,
+)
+from headrace.schedule.capacity import Capacity
+from headrace.schedule.decide import After, Queued, Running, decide
+from headrace.schedule.placement import Free, place
+from headrace.schedule.reason import sentence
+from headrace.schedule.request import request_of
+from headrace.spec.job import JobSpec
+from headrace.spec.load import load_file
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an engine is told about its surroundings.
+
+    ``lead``: the program that is given a run directory as its last argument.
+    ``now_s``: seconds since 1970.
+    """
+
+    runs: Path
+    host: str
+    nodes: tuple[Capacity, ...]
+    lead: tuple[str, ...]
+    environ: Mapping[str, str]
+    now_s: Callable[[], float]
+
+
+@dataclass
+class Live:
+    """A lead that we watch. ``child`` is None for an adopted one."""
+
+    pidfd: int
+    process: Process
+    child: subprocess.Popen[bytes] | None
+
+
+@dataclass
+class Member:
+    """A run that has not ended. ``history``: as of our own last event; the lead may have added."""
+
+    asked: Submission
+    history: History
+
+
+class LocalEngine:
+    """Implements ``headrace.engines.contract.Engine``."""
+
+    def __init__(self, setting: Setting, index: Index) -> None:
+        self._setting = setting
+        self._index = index
+        self._members: dict[str, Member] = {}
+        self._live: dict[str, Live] = {}
+        self._reasons: dict[str, str] = {}
+
+    # --- coming and going ---------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Rebuild the view from the run directories; adopt what still runs, settle what ended."""
+        runs = self._setting.runs
+        recover(runs, self._setting.host)
+        known = self._index.ids(final=True)
+        present: set[str] = set()
+        for folder in runs.iterdir():
+            self._index.keep_number(number_of(folder.name))
+            if folder.name in known:
+                present.add(folder.name)
+                continue
+            asked = read_submission(RunDir(folder))
+            if asked is not None and asked.host == self._setting.host:
+                present.add(folder.name)
+                member = Member(asked, self._read(asked.run_id))
+                self._members[asked.run_id] = member
+                self._index.put([self._indexed(asked, member.history)])
+        self._index.remove((known | self._index.ids(final=False)) - present)
+        for run_id in list(self._members):
+            self._adopt(run_id)
+
+    def _adopt(self, run_id: str) -> None:
+        history = self._members[run_id].history
+        if history.state.is_final:
+            del self._members[run_id]
+            return
+        if history.state is not State.RUNNING:
+            return
+        process = lead.read_lead(self._run(run_id))
+        pidfd = None if process is None else open_pidfd(process)
+        if process is None or pidfd is None:
+            _log.info("%s: its lead is gone", run_id)
+            self._settle(run_id, lead_error=None)
+            return
+        _log.info("%s: adopted lead %d", run_id, process.pid)
+        self._live[run_id] = Live(pidfd, process, None)
+        if history.cancel_by is not None:
+            self._ask_to_stop(run_id, history.cancel_by)
+
+    def close(self) -> None:
+        """Let everything run on; forget it."""
+        for live in self._live.values():
+            os.close(live.pidfd)
+        self._live.clear()
+        self._index.close()
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def submit(
+        self, spec: JobSpec, *, token: str, who: str, environment: Mapping[str, str]
+    ) -> Submitted:
+        earlier = self._index.by_token(token)
+        if earlier:
+            return _submitted([entry.submission for entry in earlier], notes_on(spec))
+        number = self._index.last_number() + 1
+        elements = self._elements(spec, number=number, token=token, who=who)
+        self._index.keep_number(number)
+        commit(self._setting.runs, elements, environment, token)
+        asked = [element.submission for element in elements]
+        for one in asked:
+            self._members[one.run_id] = Member(one, History(submitted_s=one.submitted_s))
+        self._index.put(self._indexed(one, self._members[one.run_id].history) for one in asked)
+        return _submitted(asked, notes_on(spec))
+
+    def _elements(self, spec: JobSpec, *, number: int, token: str, who: str) -> list[Element]:
+        require_possible(spec)
+        request = request_of(spec, self._setting.nodes)
+        require_room(request, self._setting.nodes)
+        return elements_of(
+            spec,
+            number=number,
+            request=request,
+            after=self._after(spec),
+            host=self._setting.host,
+            user=who,
+            token=token,
+            now_s=self._setting.now_s(),
+        )
+
+    def _after(self, spec: JobSpec) -> tuple[WaitsFor, ...]:
+        """Names become ids of runs; a family's name stands for all its elements."""
+        found = [
+            WaitsFor(run_id=row.id, condition=condition)
+            for condition in ("ok", "any", "notok")
+            for name in getattr(spec.after, condition)
+            for row in self.find(name)
+        ]
+        if spec.after.singleton:
+            found += [
+                WaitsFor(run_id=run_id, condition="any")
+                for run_id, member in self._members.items()
+                if member.asked.name == spec.name
+            ]
+        return tuple(found)
+
+    def dry_run(self, spec: JobSpec, *, who: str) -> Order:
+        number = self._index.last_number() + 1
+        element = self._elements(spec, number=number, token="", who=who)[0].submission
+        placed = place(element.request, Free(self._setting.nodes))
+        assert placed is not None, "require_room has found room"
+        run = self._run(element.run_id)
+        return make_order(
+            spec, element, History(), placed, attempt=0, environment_file=run.environment
+        )
+
+    def runs(self, *, ended: bool) -> list[RunRow]:
+        return [self._now(entry) for entry in self._index.all(ended=ended)]
+
+    def find(self, name: str) -> list[RunRow]:
+        found = self._index.by_name(name)
+        if not found:
+            raise RunNotFound(name)
+        return [self._now(entry) for entry in found]
+
+    def run(self, name: str) -> RunDetail:
+        found = self.find(name)
+        if len(found) > 1:
+            raise RunNotFound(name, why=f"it is an array of {len(found)} runs; name one of them")
+        return RunDetail(run=found[0], attempts=self._read(found[0].id).attempts)
+
+    def nodes(self) -> list[Capacity]:
+        return list(self._setting.nodes)
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            name="local", hold=True, arrays=True, elastic=False, refused_fields=REFUSED_FIELDS
+        )
+
+    # --- acting on runs -----------------------------------------------------------------------
+
+    def cancel(self, name: str, *, who: str, now: bool) -> list[Acted]:
+        return [self._cancel(row, who, now=now) for row in self.find(name)]
+
+    def _cancel(self, row: RunRow, who: str, *, now: bool) -> Acted:
+        if row.state.is_final:
+            return Acted(id=row.id, state=row.state, text=f"has already ended {row.state}")
+        history = self._members[row.id].history
+        if history.cancel_by is None:
+            self._write(row.id, events.CancelAsked(by=who), durable=True)
+        if history.state is State.PENDING:
+            detail = f"cancelled by {who} before it started"
+            self._end(row.id, State.CANCELLED, EXIT_INTERRUPTED, detail)
+            return Acted(id=row.id, state=State.CANCELLED, text="cancelled")
+        if now:
+            self._signal(row.id, signal.SIGKILL)
+            return Acted(id=row.id, state=row.state, text="killed")
+        self._ask_to_stop(row.id, who)
+        return Acted(id=row.id, state=row.state, text="asked to stop")
+
+    def _ask_to_stop(self, run_id: str, who: str) -> None:
+        write_record(self._run(run_id).stop, StopRequest(reason="cancel", by=who))
+        self._signal(run_id, signal.SIGTERM)
+
+    def _signal(self, run_id: str, number: signal.Signals) -> None:
+        live = self._live.get(run_id)
+        if live is not None:
+            send_signal(live.process, number)
+
+    def hold(self, name: str, *, who: str) -> list[Acted]:
+        return [self._hold(row, events.Held(by=who), "held") for row in self.find(name)]
+
+    def release(self, name: str, *, who: str) -> list[Acted]:
+        return [self._hold(row, events.Released(by=who), "released") for row in self.find(name)]
+
+    def _hold(self, row: RunRow, event: events.Held | events.Released, done: str) -> Acted:
+        if row.state is not State.PENDING:
+            return Acted(id=row.id, state=row.state, text=f"is {row.state}, not waiting")
+        if self._members[row.id].history.held == isinstance(event, events.Held):
+            return Acted(id=row.id, state=row.state, text=f"is already {done}")
+        self._write(row.id, event, durable=True)
+        return Acted(id=row.id, state=row.state, text=done)
+
+    # --- scheduling ---------------------------------------------------------------------------
+
+    def schedule(self) -> None:
+        """Start what can start; end what can never start."""
+        while True:
+            queue, running = self._queue()
+            decided = decide(queue, running, self._setting.nodes, self._setting.now_s())
+            for start in decided.starts:
+                self._start(start.id, start.placed)
+            for run_id, hopeless in decided.hopeless.items():
+                self._end(run_id, State.CANCELLED, EXIT_INTERRUPTED, sentence(hopeless))
+            if not decided.hopeless:
+                break
+        self._reasons = {run_id: sentence(reason) for run_id, reason in decided.reasons.items()}
+
+    def _queue(self) -> tuple[list[Queued], list[Running]]:
+        queue, running = [], []
+        for run_id, member in self._members.items():
+            asked, history = member.asked, member.history
+            if run_id in self._live:
+                running.append(Running(id=run_id, placed=history.placed, array_id=asked.array_id))
+                continue
+            queue.append(
+                Queued(
+                    id=run_id,
+                    request=asked.request,
+                    submitted_s=asked.submitted_s,
+                    priority=asked.priority,
+                    held=history.held,
+                    after=tuple(
+                        After(
+                            run_id=one.run_id,
+                            condition=one.condition,
+                            state=self._state_of(one.run_id),
+                        )
+                        for one in asked.after
+                    ),
+                    array_id=asked.array_id,
+                    array_throttle=asked.array_throttle,
+                )
+            )
+        return queue, running
+
+    def _state_of(self, run_id: str) -> State | None:
+        found = self._index.by_name(run_id)
+        return found[0].row.state if found else None
+
+    def _start(self, run_id: str, placed: tuple[Placed, ...]) -> None:
+        run, asked = self._run(run_id), self._members[run_id].asked
+        history = self._read(run_id)
+        attempt = max([len(history.attempts), *(number + 1 for number in run.attempts())])
+        try:
+            order = make_order(
+                load_file(run.job, cwd=run.root),
+                asked,
+                history,
+                placed,
+                attempt=attempt,
+                environment_file=run.environment,
+            )
+            lead.forget_lead(run)
+            write_record(run.order, order)
+            self._write(run_id, events.Started(placed=placed), attempt=attempt, durable=True)
+            child = lead.spawn(run, self._setting.lead, self._setting.environ)
+        except (HeadraceError, OSError) as error:
+            self._end(run_id, State.FAILED, 1, f"it could not be started: {error}")
+            return
+        process = lead.let_go(run, child)
+        pidfd = open_pidfd(process)
+        assert pidfd is not None, "our child has a pidfd until we wait for it"
+        self._live[run_id] = Live(pidfd, process, child)
+        _log.info("%s: started lead %d", run_id, process.pid)
+        self._index.put([self._indexed(asked, self._members[run_id].history)])
+
+    # --- ends ---------------------------------------------------------------------------------
+
+    def leads(self) -> dict[str, int]:
+        """Run id -> pidfd of its lead: readable when the lead is gone."""
+        return {run_id: live.pidfd for run_id, live in self._live.items()}
+
+    def collect(self, run_id: str) -> None:
+        """The run's lead is gone: find out how it ended, clear up, requeue or end the run."""
+        live = self._live.pop(run_id)
+        os.close(live.pidfd)
+        lead_error = None
+        if live.child is not None:
+            status = live.child.wait()
+            lead_error = f"exit status {status}, {lead.log_tail(self._run(run_id))}"
+        self._settle(run_id, lead_error=lead_error)
+
+    def _settle(self, run_id: str, *, lead_error: str | None) -> None:
+        run, member = self._run(run_id), self._members[run_id]
+        killed = lead.clear(run)
+        if killed:
+            detail = "left behind by the lead"
+            self._write(run_id, events.TreeKilled(pids=tuple(killed), detail=detail))
+        member.history = self._read(run_id)
+        event = verdict(member.asked, member.history, lead_error=lead_error)
+        if event is not None:
+            self._write(run_id, event, durable=True)
+        _log.info("%s: %s %s", run_id, member.history.state, member.history.detail)
+        self._forget_if_final(run_id)
+
+    def _end(self, run_id: str, state: State, exit_code: int, detail: str) -> None:
+        event = events.Ended(state=state, exit_code=exit_code, detail=detail)
+        self._write(run_id, event, durable=True)
+        self._forget_if_final(run_id)
+
+    def _forget_if_final(self, run_id: str) -> None:
+        member = self._members[run_id]
+        self._index.put([self._indexed(member.asked, member.history)])
+        if member.history.state.is_final:
+            del self._members[run_id]
+            self._reasons.pop(run_id, None)
+
+    # --- views --------------------------------------------------------------------------------
+
+    def _run(self, run_id: str) -> RunDir:
+        return RunDir(self._setting.runs / run_id)
+
+    def _read(self, run_id: str) -> History:
+        run = self._run(run_id)
+        return fold(
+            read_events(run.events / "engine.jsonl"),
+            list(read_events(run.events / "lead.jsonl")),
+            lead.read_lead(run),
+        )
+
+    def _write(
+        self, run_id: str, event: events.Event, *, attempt: int | None = None, durable: bool = False
+    ) -> None:
+        """``attempt``: the one that runs or ran last, unless said otherwise."""
+        run, member = self._run(run_id), self._members[run_id]
+        number = max(run.attempts(), default=0) if attempt is None else attempt
+        writer = EventWriter(run, "engine", now_s=self._setting.now_s)
+        try:
+            writer.write(event, attempt=number, durable=durable)
+        finally:
+            writer.close()
+        member.history = self._read(run_id)
+
+    def _now(self, entry: Indexed) -> RunRow:
+        """The row as it is now: files of a run that has ended do not change any more."""
+        member = self._members.get(entry.row.id)
+        if member is None:
+            return entry.row
+        running = member.history.state is State.RUNNING
+        history = self._read(entry.row.id) if running else member.history
+        return self._indexed(entry.submission, history).row
+
+    def _indexed(self, asked: Submission, history: History) -> Indexed:
+        waiting = self._reasons.get(asked.run_id, "") if history.state is State.PENDING else ""
+        row = RunRow(
+            id=asked.run_id,
+            name=asked.name,
+            user=asked.user,
+            state=history.state,
+            reason=waiting or history.detail,
+            submitted_s=asked.submitted_s,
+            started_s=history.started_s,
+            ended_s=history.ended_s,
+            attempts=len(history.attempts),
+            restarts=max(0, len(history.attempts) - 1),
+            exit_code=history.exit_code,
+            run_dir=str(self._run(asked.run_id).root),
+            request=asked.request,
+            placed=history.placed,
+            array_id=asked.array_id,
+            priority=asked.priority,
+        )
+        return Indexed(submission=asked, row=row)
+
+
+def _submitted(asked: Sequence[Submission], notes: tuple[str, ...]) -> Submitted:
+    return Submitted(
+        id=asked[0].array_id or asked[0].run_id,
+        runs=tuple(one.run_id for one in asked),
+        notes=notes,
+    )

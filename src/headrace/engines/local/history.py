@@ -1,0 +1,159 @@
+"""What became of a run, folded from its event files. Pure: the files are the truth.
+
+The engine's own events say when the run was queued, started and requeued; the lead's say what its
+attempts did and how it ended. A lead's words count for the present only if it is the lead that
+``lead.json`` names: an earlier one's end led to a requeue.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from headrace.core import events
+from headrace.core.events import Entry, Placed
+from headrace.core.process import Process
+from headrace.core.records import Record, replace
+from headrace.core.states import State
+from headrace.engines.contract import AttemptRow
+
+
+class History(Record, frozen=True, kw_only=True):
+    """A run's past and present.
+
+    ``begun``: the present lead has said that it started. ``lead_end``: how it ended, if it did.
+    ``cancel_by``: who asked to cancel. ``lead_time_s``: seconds that leads have used so far, the
+    present one's open stretch left out.
+    """
+
+    state: State = State.PENDING
+    submitted_s: float = 0.0
+    held: bool = False
+    cancel_by: str | None = None
+    placed: tuple[Placed, ...] = ()
+    ended_s: float | None = None
+    exit_code: int | None = None
+    detail: str = ""
+    attempts: tuple[AttemptRow, ...] = ()
+    begun: bool = False
+    lead_end: events.Ended | None = None
+    lead_time_s: float = 0.0
+
+    @property
+    def started_s(self) -> float | None:
+        return self.attempts[0].started_s if self.attempts else None
+
+    @property
+    def restarts_used(self) -> int:
+        """What the next lead's first attempt counts as: every attempt after the first."""
+        return len(self.attempts)
+
+
+def fold(engine: Iterable[Entry], lead: Sequence[Entry], present: Process | None) -> History:
+    """``engine``, ``lead``: entries of both writers in order. ``present``: what lead.json names."""
+    history = History(attempts=_attempts(lead))
+    for entry in engine:
+        history = _engine_event(history, entry)
+    stretches = _stretches(lead)
+    lead_time_s = sum(
+        stretch[-1].time_s - stretch[0].time_s
+        for stretch in stretches
+        if not (_is_lead(stretch[0], present) and _end_of(stretch) is None)
+    )
+    history = replace(history, lead_time_s=lead_time_s)
+    if history.state is not State.RUNNING:
+        return history
+    ours = [stretch for stretch in stretches if _is_lead(stretch[0], present)]
+    if not ours:
+        return history
+    end = _end_of(ours[-1])
+    history = replace(history, begun=True, lead_end=end and end[0])
+    if end is None or not State(end[0].state).is_final:
+        return history
+    return replace(
+        history,
+        state=State(end[0].state),
+        ended_s=end[1],
+        exit_code=end[0].exit_code,
+        detail=end[0].detail,
+    )
+
+
+def _engine_event(history: History, entry: Entry) -> History:
+    match entry.event:
+        case events.Submitted():
+            return replace(history, submitted_s=entry.time_s)
+        case events.Held():
+            return replace(history, held=True)
+        case events.Released():
+            return replace(history, held=False)
+        case events.CancelAsked(by=by):
+            return replace(history, cancel_by=by)
+        case events.Started(placed=placed):
+            return replace(history, state=State.RUNNING, placed=placed)
+        case events.Requeued(detail=detail):
+            return replace(history, state=State.PENDING, placed=(), detail=detail)
+        case events.Ended(state=state, exit_code=exit_code, detail=detail):
+            return replace(
+                history,
+                state=State(state),
+                ended_s=entry.time_s,
+                exit_code=exit_code,
+                detail=detail,
+            )
+        case _:
+            return history
+
+
+def _stretches(lead: Sequence[Entry]) -> list[list[Entry]]:
+    """The entries of each lead, one after the other."""
+    found: list[list[Entry]] = []
+    for entry in lead:
+        if isinstance(entry.event, events.LeadStarted):
+            found.append([entry])
+        elif found:
+            found[-1].append(entry)
+    return found
+
+
+def _is_lead(entry: Entry, process: Process | None) -> bool:
+    event = entry.event
+    return (
+        process is not None
+        and isinstance(event, events.LeadStarted)
+        and (event.pid, event.start_ticks, event.boot_id)
+        == (process.pid, process.start_ticks, process.boot_id)
+    )
+
+
+def _end_of(stretch: Sequence[Entry]) -> tuple[events.Ended, float] | None:
+    for entry in stretch:
+        if isinstance(entry.event, events.Ended):
+            return entry.event, entry.time_s
+    return None
+
+
+def _attempts(lead: Sequence[Entry]) -> tuple[AttemptRow, ...]:
+    rows: dict[int, AttemptRow] = {}
+    for entry in lead:
+        match entry.event:
+            case events.AttemptStarted(world_size=world_size, nodes=nodes):
+                rows[entry.attempt] = AttemptRow(
+                    number=entry.attempt,
+                    world_size=world_size,
+                    nodes=nodes,
+                    started_s=entry.time_s,
+                    ended_s=None,
+                    outcome=None,
+                    detail="",
+                    step=None,
+                )
+            case events.AttemptEnded(outcome=outcome, detail=detail, step=step):
+                if entry.attempt in rows:
+                    rows[entry.attempt] = replace(
+                        rows[entry.attempt],
+                        ended_s=entry.time_s,
+                        outcome=outcome,
+                        detail=detail,
+                        step=step,
+                    )
+            case _:
+                pass
+    return tuple(rows[number] for number in sorted(rows))

@@ -1,0 +1,110 @@
+"""What a job may ask for that this engine cannot give. Refused, never ignored."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from headrace.core.errors import Refused
+from headrace.schedule.capacity import Capacity
+from headrace.schedule.placement import never_fits
+from headrace.schedule.reason import sentence
+from headrace.schedule.request import Request, describe
+
+if TYPE_CHECKING:
+    from headrace.spec.job import JobSpec
+
+REFUSED_FIELDS = (
+    *("image", "data.stage", "account", "partition", "qos", "reservation", "constraint"),
+    "framework",
+)
+_DEFAULTS = (None, "", "none", "normal")
+_FRAMEWORKS = ("torch", "none")
+
+
+class FieldRefused(Refused):
+    """A job field has a value that the local engine cannot honour."""
+
+    code = "HR-LOCAL-003"
+
+    def __init__(self, field: str, value: str, *, why: str, remedy: str) -> None:
+        super().__init__(
+            f"{field}: {value} is not possible on this machine's own queue",
+            why=why,
+            remedy=remedy,
+        )
+        self.field = field
+        self.value = value
+
+
+class NeverFitsHere(Refused):
+    """The run is larger than the machine."""
+
+    code = "HR-LOCAL-004"
+
+    def __init__(self, request: Request, why: str) -> None:
+        super().__init__(
+            f"the run asks for {describe(request)}, which never fits here",
+            why=why,
+            remedy="ask for fewer nodes, ranks, CPUs or GPUs a node, or less memory",
+        )
+
+
+def require_possible(spec: "JobSpec") -> None:
+    """Raise ``FieldRefused`` for the first field that cannot be honoured."""
+    if spec.image is not None:
+        raise FieldRefused(
+            "image",
+            spec.image,
+            why="the local engine starts no containers",
+            remedy="remove image, and use an environment of your own (venv, conda, modules)",
+        )
+    for field in ("account", "partition", "qos"):
+        value = getattr(spec, field)
+        if value not in _DEFAULTS:
+            raise FieldRefused(
+                field,
+                value,
+                why=f"one machine has no {field}s",
+                remedy=f"remove {field}",
+            )
+    for field in ("reservation", "constraint"):
+        value = getattr(spec, field)
+        if value is not None:
+            raise FieldRefused(
+                field,
+                value,
+                why=f"the local engine knows no {field}s",
+                remedy=f"remove {field}",
+            )
+    for source in spec.data:
+        if source.stage is not None:
+            raise FieldRefused(
+                "data.stage",
+                source.stage,
+                why="the local engine copies no data before the start",
+                remedy=f"remove stage; {source.source} is read in place",
+            )
+    if spec.framework not in _FRAMEWORKS:
+        raise FieldRefused(
+            "framework",
+            spec.framework,
+            why="the local engine starts torch programs and plain ones",
+            remedy="framework: torch, or framework: none for a program that needs no rendezvous",
+        )
+
+
+def require_room(request: Request, nodes: Sequence[Capacity]) -> None:
+    """Raise ``NeverFitsHere`` when the empty machine is too small."""
+    reason = never_fits(request, nodes)
+    if reason is not None:
+        raise NeverFitsHere(request, sentence(reason))
+
+
+def notes_on(spec: "JobSpec") -> tuple[str, ...]:
+    """What is fine to leave out here, but should be said."""
+    notes = list(spec.notes)
+    if spec.slurm.sbatch:
+        options = ", ".join(sorted(spec.slurm.sbatch))
+        notes.append(f"slurm.sbatch ({options}) is for Slurm and has no meaning here")
+    if spec.script_semantics and spec.nodes.max > 1:
+        notes.append("a batch script runs once, on the first of its nodes, as under Slurm")
+    return tuple(notes)

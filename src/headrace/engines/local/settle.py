@@ -1,0 +1,46 @@
+"""What follows when a lead is gone. Pure.
+
+A lead that said how the run ended has the last word, except that a preempted run goes back to the
+queue. A lead that died without a word is a lost node: the run goes back to the queue while its
+restart policy allows. A lead that never began has run nothing.
+"""
+
+from headrace.core.errors import EXIT_INTERRUPTED
+from headrace.core.events import Ended, Requeued
+from headrace.core.states import State
+from headrace.engines.local.history import History
+from headrace.engines.local.submission import Submission
+
+
+def verdict(
+    asked: Submission, history: History, *, lead_error: str | None
+) -> Ended | Requeued | None:
+    """The event to write, or None when the lead's own end stands.
+
+    ``lead_error``: why a lead that we let go did not begin; None if it was never let go.
+    """
+    if history.state.is_final:
+        return None
+    if history.cancel_by is not None:
+        detail = f"cancelled by {history.cancel_by}"
+        return Ended(state=State.CANCELLED, exit_code=EXIT_INTERRUPTED, detail=detail)
+    if not history.begun:
+        if lead_error is None:
+            return Requeued(reason="node", detail="the daemon died before the lead began")
+        detail = f"its lead did not start: {lead_error}"
+        return Ended(state=State.FAILED, exit_code=1, detail=detail)
+    if history.lead_end is not None:
+        return _again_or_end(asked, history, "preempt", history.lead_end.detail, State.FAILED)
+    return _again_or_end(asked, history, "node", "the lead died", State.NODE_FAIL)
+
+
+def _again_or_end(
+    asked: Submission, history: History, reason: str, detail: str, otherwise: State
+) -> Ended | Requeued:
+    if reason not in asked.restart_on:
+        detail = f"{detail}; restart.on does not name {reason}"
+        return Ended(state=otherwise, exit_code=1, detail=detail)
+    if len(history.attempts) > asked.restarts_max:
+        used = f"{asked.restarts_max} of {asked.restarts_max} restarts are used"
+        return Ended(state=otherwise, exit_code=1, detail=f"{detail}; {used}")
+    return Requeued(reason=reason, detail=detail)

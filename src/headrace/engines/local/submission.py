@@ -1,0 +1,129 @@
+"""Run directories come into being here, all of a submission or none of it.
+
+A submission is written to ``<runs>/.new-<host>-<token>/<run-id>/`` and renamed to ``.ready-...``:
+that rename commits it. Its run directories then move up to ``<runs>/<run-id>``. After a crash a
+``.new-`` folder is thrown away, since nobody was told of it, and a ``.ready-`` folder is moved up.
+
+``submission.json`` in a run directory holds what the queue needs to know, and whose run it is: runs
+of other hosts and engines may lie in the same folder.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from headrace.core import events
+from headrace.core.records import DecodeError, Record, encode, read_record, sync_folder
+from headrace.core.rundir import EventWriter, RunDir
+from headrace.schedule.request import Request
+
+
+class WaitsFor(Record, frozen=True, kw_only=True):
+    """``condition``: ok, notok, any."""
+
+    run_id: str
+    condition: str
+
+
+class Submission(Record, frozen=True, kw_only=True):
+    """One run as queued. ``number`` is never used again in this runs folder."""
+
+    engine: str = "local"
+    host: str
+    run_id: str
+    number: int
+    name: str
+    user: str
+    token: str
+    submitted_s: float
+    priority: int
+    request: Request
+    after: tuple[WaitsFor, ...] = ()
+    array_id: str | None = None
+    array_index: int | None = None
+    array_throttle: int | None = None
+    restarts_max: int
+    restart_on: tuple[str, ...]
+
+
+class Element(Record, frozen=True, kw_only=True):
+    """One run to be written. ``job`` is the text of job.yaml."""
+
+    submission: Submission
+    job: str
+
+
+def submission_file(run: RunDir) -> Path:
+    return run.root / "submission.json"
+
+
+def read_submission(run: RunDir) -> Submission | None:
+    """None when the folder is no run of an engine like this."""
+    try:
+        return read_record(submission_file(run), Submission)
+    except (FileNotFoundError, NotADirectoryError, DecodeError):
+        return None
+
+
+def number_of(folder: str) -> int:
+    """The number in a run's id, of any host; 0 in any other name."""
+    found = re.fullmatch(r".+-(\d{1,17})(?:_\d+)?", folder, re.ASCII)
+    return int(found[1]) if found else 0
+
+
+def commit(
+    runs: Path, elements: Sequence[Element], environment: Mapping[str, str], token: str
+) -> None:
+    """Bring the elements' run directories into being, durably and all at once."""
+    host = elements[0].submission.host
+    staging = runs / f".new-{host}-{token}"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    secret = encode(dict(environment))
+    for element in elements:
+        _write(RunDir(staging / element.submission.run_id), element, secret)
+    sync_folder(staging)
+    ready = runs / f".ready-{host}-{token}"
+    os.rename(staging, ready)
+    sync_folder(runs)
+    _move_up(ready, runs)
+
+
+def recover(runs: Path, host: str) -> None:
+    """Finish or undo what a daemon of this host that died left half done."""
+    for folder in runs.glob(f".new-{host}-*"):
+        shutil.rmtree(folder)
+    for folder in runs.glob(f".ready-{host}-*"):
+        _move_up(folder, runs)
+
+
+def _move_up(ready: Path, runs: Path) -> None:
+    for folder in sorted(ready.iterdir()):
+        os.rename(folder, runs / folder.name)
+    sync_folder(runs)
+    ready.rmdir()
+
+
+def _write(run: RunDir, element: Element, environment: bytes) -> None:
+    """Nobody sees the folder yet, so files are written in place and flushed once."""
+    run.root.mkdir()
+    _write_flushed(run.job, element.job.encode(), 0o644)
+    _write_flushed(run.environment, environment, 0o600)
+    _write_flushed(submission_file(run), encode(element.submission), 0o644)
+    asked = element.submission
+    writer = EventWriter(run, "engine", now_s=lambda: asked.submitted_s)
+    event = events.Submitted(run_id=asked.run_id, user=asked.user, token=asked.token)
+    writer.write(event, attempt=0, durable=True)
+    writer.close()
+    sync_folder(run.events)
+    sync_folder(run.root)
+
+
+def _write_flushed(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
