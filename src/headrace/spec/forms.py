@@ -105,7 +105,7 @@ def kind_of(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):
-        return "a list"
+        return "a list" if value else "an empty list"
     return "a number" if isinstance(value, int | float) else "text"
 
 

@@ -149,7 +149,10 @@ def _title(path: Path, info: FieldInfo | None, *, renames: bool) -> str:
         return f"a name under {around}"
     if info is None or info.title is None or _is_entry(path, info):
         return f"a value under {around}"
-    return f"{'an' if info.title[0] in 'aeiou' else 'a'} {info.title}"
+    title = info.title
+    if path and isinstance(path[-1], int):
+        title = title.removeprefix("list of ").removesuffix("s")
+    return f"{'an' if title[0] in 'aeiou' else 'a'} {title}"
 
 
 def _is_entry(path: Path, info: FieldInfo) -> bool:

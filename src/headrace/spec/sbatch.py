@@ -89,25 +89,25 @@ def read_sbatch(text: str, *, path: Path, file: str) -> Script:
     divide(options, fields)
     if fields.raw:
         script.written["slurm"] = {"sbatch": fields.raw}
-    script.notes = tuple(notes)
+    script.notes = tuple(f"{file}:{line}: {text}" for line, text in sorted(notes))
     return script
 
 
-def _options(lines: list[str], file: str) -> tuple[Options, list[str]]:
+def _options(lines: list[str], file: str) -> tuple[Options, list[tuple[int, str]]]:
     """All options by long name; the last one counts, as for sbatch."""
     options: Options = {}
-    notes: list[str] = []
+    notes: list[tuple[int, str]] = []
     commands_began = False
     for number, line in enumerate(lines, start=1):
         if commands_began:
             if line.startswith(_MAGIC):
-                notes.append(f"{file}:{number}: after the first command, so sbatch ignores it")
+                notes.append((number, "after the first command, so sbatch ignores it"))
         elif line.startswith(_MAGIC):
             for name, value in _read_line(line[len(_MAGIC) :], file, number):
                 options.pop(name, None)
                 options[name] = (value, number)
         elif _NEARLY_MAGIC.match(line):
-            notes.append(f"{file}:{number}: a comment: sbatch reads only lines that start #SBATCH")
+            notes.append((number, "a comment: sbatch reads only lines that start #SBATCH"))
         else:
             commands_began = bool(line.strip()) and not line.lstrip().startswith("#")
     return options, notes
@@ -184,7 +184,7 @@ class _Fields:
 
     script: Script
     file: str
-    notes: list[str]
+    notes: list[tuple[int, str]]
     raw: dict[str, str] = field(default_factory=dict)
 
     def put(self, path: tuple[str, ...], value: object, option: str, line: int) -> None:
@@ -197,7 +197,7 @@ class _Fields:
         inside[path[-1]] = value
 
     def note(self, text: str, line: int) -> None:
-        self.notes.append(f"{self.file}:{line}: {text}")
+        self.notes.append((line, text))
 
     def keep(self, option: str, value: str, line: int) -> None:
         self.raw[option] = value

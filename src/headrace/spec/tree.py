@@ -6,6 +6,7 @@ unquoted ``null``, ``~`` or nothing is None. Tags, several documents and keys th
 refused. Aliases work, and are bounded, as are depth and size.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,9 @@ from headrace.spec.origin import Path, Spot, spelled
 
 _DEPTH_MAX = 32
 _NODES_MAX = 50_000
+_UNPRINTABLE = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)  # YAML 1.1, production c-printable
 _NULLS = ("", "~", "null", "Null", "NULL")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Tree = dict[str, Any]
@@ -36,7 +40,12 @@ class _Reader:
         line = event.start_mark.line + 1
         self.spots.setdefault(path, Spot(self.file, line))
         if len(path) > _DEPTH_MAX:
-            raise self._broken(line, "is nested too deeply", f"at most {_DEPTH_MAX} levels deep")
+            raise self._broken(
+                line,
+                "is nested too deeply",
+                f"has at most {_DEPTH_MAX} levels",
+                fix="use fewer levels",
+            )
         if isinstance(event, yaml.AliasEvent):
             return self._aliased(str(event.anchor), line)
         self._count(1, line)
@@ -44,7 +53,7 @@ class _Reader:
             raise self._broken(
                 line,
                 f"the tag {event.tag.replace('tag:yaml.org,2002:', '!!')} is not read",
-                "made of plain text, lists and mappings",
+                "is made of plain text, lists and mappings",
                 fix="leave the tag out",
             )
         if isinstance(event, yaml.ScalarEvent):
@@ -73,7 +82,7 @@ class _Reader:
                 raise self._broken(
                     line,
                     f"{key} stands twice, first on line {lines[key]}",
-                    "one value for each name",
+                    "has one value for each name",
                     fix=f"keep line {lines[key]} or line {line}",
                 )
             lines[key] = line
@@ -85,24 +94,37 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent) and event.tag is None:
             key: str = event.value
             return key
-        raise self._broken(line, "a key is not plain text", "made of names and values")
+        raise self._broken(
+            line,
+            "a key is not plain text",
+            "is made of names and values",
+            fix="write the name as plain text",
+        )
 
     def _aliased(self, anchor: str, line: int) -> Any:  # noqa: ANN401
         if anchor not in self.anchors:
-            raise self._broken(line, f"*{anchor} has no &{anchor} before it", "read from the top")
+            raise self._broken(
+                line,
+                f"*{anchor} has no &{anchor} before it",
+                "is read from the top",
+                fix=f"put &{anchor} before *{anchor}",
+            )
         self._count(_size(self.anchors[anchor], _NODES_MAX), line)
         return self.anchors[anchor]
 
     def _count(self, nodes: int, line: int) -> None:
         self.nodes += nodes
         if self.nodes > _NODES_MAX:
-            raise self._broken(line, "grows too large", f"at most {_NODES_MAX} values, aliases too")
+            raise self._broken(
+                line,
+                "grows too large",
+                f"has at most {_NODES_MAX} values, aliases too",
+                fix="write it without aliases",
+            )
 
-    def _broken(self, line: int, what: str, rule: str, fix: str | None = None) -> JobFileBroken:
-        mend = fix or f"mend line {line}"
-        return JobFileBroken(
-            what, rule=f"a job file is {rule}", fix=mend, file=self.file, line=line
-        )
+    def _broken(self, line: int, what: str, rule: str, *, fix: str) -> JobFileBroken:
+        rule = f"a job file {rule}"
+        return JobFileBroken(what, rule=rule, fix=fix, file=self.file, line=line)
 
 
 def _size(value: Any, limit: int) -> int:  # noqa: ANN401
@@ -125,11 +147,7 @@ def read_yaml(text: str, *, file: str | None) -> tuple[Tree, dict[Path, Spot]]:
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from None
     except (yaml.YAMLError, UnicodeError, ValueError) as error:
-        detail = str(error).splitlines()[0].strip()
-        rule = "a job file is YAML text without control characters"
-        raise JobFileBroken(
-            f"this is not YAML: {detail}", rule=rule, fix="remove the character", file=file
-        ) from None
+        raise _character_error(error, text, file) from None
 
 
 def _read_document(reader: _Reader, file: str | None) -> tuple[Tree, dict[Path, Spot]]:
@@ -162,6 +180,19 @@ def _read_document(reader: _Reader, file: str | None) -> tuple[Tree, dict[Path, 
     del reader.spots[()]
     reader.spots[()] = Spot(file)
     return found, reader.spots
+
+
+def _character_error(error: Exception, text: str, file: str | None) -> JobFileBroken:
+    """A character that YAML does not have, on its line where it can be found."""
+    found = _UNPRINTABLE.search(text)
+    shown = f"the character U+{ord(found[0]):04X}" if found else str(error).splitlines()[0].strip()
+    return JobFileBroken(
+        f"{shown} cannot stand in YAML",
+        rule="a job file is text without control characters",
+        fix='remove it, or write it as an escape in double quotes, such as "\\x1b"',
+        file=file,
+        line=text.count("\n", 0, found.start()) + 1 if found else None,
+    )
 
 
 def empty(file: str | None) -> JobFileUnusable:
