@@ -1,0 +1,218 @@
+"""What a run does now, followed from its directory: new lines are read once, old ones never again.
+
+``Follower`` reads; ``Frame`` is what a screen needs. Memory stays bounded however long the run is.
+"""
+
+from collections import deque
+from pathlib import Path
+
+from headrace.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Ended,
+    Entry,
+    Metric,
+    NodeSample,
+    PhaseChanged,
+    Requeued,
+    SessionEnded,
+    Started,
+    StepMetric,
+    Submitted,
+)
+from headrace.core.order import Order
+from headrace.core.records import DecodeError, Record, decode, read_record, replace
+from headrace.core.rundir import RunDir
+from headrace.core.states import State
+from headrace.monitor.history import RankView, read_metrics
+from headrace.monitor.sentences import sentence
+from headrace.monitor.tail import Tail
+
+_LOSSES = 2000
+_RATES = 30
+_EVENTS = 8
+
+
+class Said(Record, frozen=True, kw_only=True):
+    """One event in words."""
+
+    time_s: float
+    text: str
+
+
+class NodeNow(Record, frozen=True, kw_only=True):
+    node: str
+    sample: NodeSample
+
+
+class Frame(Record, frozen=True, kw_only=True):
+    """All a screen shows of a run at ``now_s``, which stands still when the run has ended.
+
+    ``elapsed_s`` counts from the first start. ``samples_per_s`` is that of the last steps; ``losses`` the last ones of rank 0, oldest first.
+    """
+
+    run_id: str
+    now_s: float
+    state: str
+    detail: str
+    attempt: int
+    elapsed_s: float
+    limit_s: float | None
+    step: int
+    total_steps: int | None
+    loss: float | None
+    losses: tuple[float, ...]
+    samples_per_s: float | None
+    nodes: tuple[NodeNow, ...]
+    ranks: tuple[RankView, ...]
+    said: tuple[Said, ...]
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in State.__members__ and State(self.state).is_final
+
+
+class Follower:
+    """Follows one run directory; it need not hold anything yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self._run = RunDir(folder)
+        self._tails: dict[Path, Tail] = {}
+        self._state: str = State.PENDING
+        self._detail = ""
+        self._attempt = -1
+        self._started_s: float | None = None
+        self._ended_s: float | None = None
+        self._ranks: dict[int, RankView] = {}
+        self._nodes: dict[str, NodeNow] = {}
+        self._losses: deque[float] = deque(maxlen=_LOSSES)
+        self._recent: deque[StepMetric] = deque(maxlen=_RATES)
+        self._said: deque[Said] = deque(maxlen=_EVENTS)
+        self._limit_s: float | None = None
+        self._total_steps: int | None = None
+        self._order_read = False
+
+    def frame(self, now_s: float) -> Frame:
+        """Read what is new and show everything."""
+        self._read_order()
+        for entry in self._new_entries():
+            self._hear(entry)
+        for node, metric in self._new_metrics():
+            self._measure(node, metric)
+        until_s = now_s if self._ended_s is None else self._ended_s
+        last = self._recent[-1] if self._recent else None
+        loss = last.values.get("loss") if last else None
+        return Frame(
+            run_id=self._run.run_id,
+            now_s=until_s,
+            state=self._state,
+            detail=self._detail,
+            attempt=max(0, self._attempt),
+            elapsed_s=0.0 if self._started_s is None else max(0.0, until_s - self._started_s),
+            limit_s=self._limit_s,
+            step=last.step if last else 0,
+            total_steps=self._total_steps,
+            loss=loss,
+            losses=tuple(self._losses),
+            samples_per_s=self._samples_per_s(),
+            nodes=tuple(self._nodes[name] for name in sorted(self._nodes)),
+            ranks=tuple(self._ranks[rank] for rank in sorted(self._ranks)),
+            said=tuple(self._said),
+        )
+
+    def _samples_per_s(self) -> float | None:
+        if len(self._recent) < 2:
+            return None
+        first, last = self._recent[0], self._recent[-1]
+        length_s = last.time_s - first.time_s
+        return (last.samples - first.samples) / length_s if length_s > 0 else None
+
+    def _read_order(self) -> None:
+        if self._order_read:
+            return
+        try:
+            order = read_record(self._run.order, Order)
+        except (OSError, DecodeError):
+            return
+        self._order_read = True
+        self._limit_s = order.time_limit_s
+        self._total_steps = order.session.until_steps
+
+    def _new_entries(self) -> list[Entry]:
+        found = []
+        for path in self._run.events.glob("*.jsonl"):
+            for line in self._tail(path).lines():
+                try:
+                    found.append(decode(line, Entry))
+                except DecodeError:
+                    continue
+        return sorted(found, key=lambda entry: (entry.time_s, entry.seq))
+
+    def _new_metrics(self) -> list[tuple[str, Metric]]:
+        """Of the last attempt only: earlier ones are history."""
+        if self._attempt < 0:
+            return []
+        found = []
+        for path in sorted((self._run.attempt(self._attempt) / "nodes").glob("*/metrics.jsonl")):
+            new = read_metrics(self._tail(path).lines())
+            found += [(path.parent.name, metric) for metric in new]
+        return found
+
+    def _tail(self, path: Path) -> Tail:
+        return self._tails.setdefault(path, Tail(path))
+
+    def _hear(self, entry: Entry) -> None:
+        text = sentence(entry.event)
+        if text is not None:
+            self._said.append(Said(time_s=entry.time_s, text=text))
+        match entry.event:
+            case Submitted() | Requeued():
+                self._state, self._ended_s = State.PENDING, None
+            case Started():
+                self._run_from(entry.time_s)
+            case AttemptStarted(world_size=size) if entry.attempt > self._attempt:
+                self._run_from(entry.time_s)
+                self._begin_attempt(entry.attempt, size)
+            case AttemptEnded(detail=detail):
+                self._detail = detail
+            case Ended(state=state, detail=detail):
+                self._state, self._detail, self._ended_s = state, detail, entry.time_s
+            case PhaseChanged(rank=rank, phase=phase, step=step):
+                self._heard_of(rank, step, entry.time_s, phase)
+            case SessionEnded(rank=rank, step=step):
+                self._heard_of(rank, step, entry.time_s, "ended")
+            case _:
+                pass
+
+    def _run_from(self, time_s: float) -> None:
+        self._state = State.RUNNING
+        if self._started_s is None:
+            self._started_s = time_s
+
+    def _begin_attempt(self, attempt: int, size: int) -> None:
+        self._attempt = attempt
+        self._nodes.clear()
+        self._recent.clear()
+        self._ranks = {
+            rank: RankView(rank=rank, phase=None, step=None, heard_s=None) for rank in range(size)
+        }
+
+    def _heard_of(self, rank: int, step: int, time_s: float, phase: str | None) -> None:
+        view = self._ranks.get(rank)
+        if view is not None:
+            self._ranks[rank] = replace(
+                view, step=step, heard_s=max(time_s, view.heard_s or 0.0), phase=phase or view.phase
+            )
+
+    def _measure(self, node: str, metric: Metric) -> None:
+        if isinstance(metric, NodeSample):
+            self._nodes[node] = NodeNow(node=node, sample=metric)
+            return
+        view = self._ranks.get(metric.rank)
+        if view is not None and metric.time_s >= (view.heard_s or 0.0):
+            self._heard_of(metric.rank, metric.step, metric.time_s, None)
+        if metric.rank == 0:
+            self._recent.append(metric)
+            loss = metric.values.get("loss")
+            if loss is not None:
+                self._losses.append(loss)
