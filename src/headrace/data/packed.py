@@ -28,7 +28,9 @@ VERSION = 1
 HEADER_BYTES = 4096
 ALIGNMENT_BYTES = 4096
 DEFAULT_CACHE_BYTES = 64 << 20
-_BLOCK_LIMIT_BYTES = 128 << 10
+_BLOCK_LEAST_BYTES = 16 << 10
+_BLOCK_MOST_BYTES = 128 << 10
+_PADDING_MOST = 0.05
 _FIELDS = struct.Struct("<8sII10Q16s64s")
 _HASHED_BYTES = HEADER_BYTES - 16
 
@@ -97,14 +99,20 @@ class Index:
 
 
 def block_shape(window: int, token_bytes: int) -> tuple[int, int]:
-    """``(windows in a block, bytes of a block)``: up to 128 KiB, with the least padding."""
+    """``(windows in a block, bytes of a block)``.
+
+    The smallest block from 16 to 128 KiB of which at most 5 % is padding, else the one with least:
+    a window that is read alone costs its whole block. A longer window is a block of its own.
+    """
     window_bytes = (window + 1) * token_bytes
-    most = max(1, _BLOCK_LIMIT_BYTES // window_bytes)
-
-    def padding(count: int) -> float:
-        return _aligned(count * window_bytes) / (count * window_bytes)
-
-    best = min(range(1, most + 1), key=padding)
+    fewest = max(1, _BLOCK_LEAST_BYTES // window_bytes)
+    most = max(1, _BLOCK_MOST_BYTES // window_bytes)
+    padding = {
+        count: _aligned(count * window_bytes) / (count * window_bytes) - 1
+        for count in range(fewest, most + 1)
+    }
+    low = [count for count, share in padding.items() if share <= _PADDING_MOST]
+    best = min(low) if low else min(padding, key=padding.__getitem__)
     return best, _aligned(best * window_bytes)
 
 
@@ -158,10 +166,12 @@ class PackedTokens:
     def read(self, indices: Indices) -> Tokens:
         """See ``TokenDataset.read``. Tokens are uint16 or uint32, as in the file."""
         wanted = np.asarray(indices, dtype=np.int64)
-        if wanted.size and not (wanted.min() >= 0 and wanted.max() < self._length):
+        samples = np.empty((wanted.size, self.window + 1), self.header.dtype)
+        if not wanted.size:
+            return samples
+        if not (wanted.min() >= 0 and wanted.max() < self._length):
             raise IndexError(f"sample indices must be in [0, {self._length})")
         blocks, rows = np.divmod(wanted + self._first, self.header.windows_per_block)
-        samples = np.empty((wanted.size, self.window + 1), self.header.dtype)
         order = np.argsort(blocks, kind="stable")
         numbers, firsts = np.unique(blocks[order], return_index=True)
         for block, here in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
