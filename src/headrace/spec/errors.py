@@ -35,7 +35,9 @@ class SpecError(UsageError):
         if line is not None:
             where = f"{where}:{line}" if where else f"line {line}"
         parts = [part for part in (where, field, what) if part]
-        super().__init__(": ".join(parts), why=rule, remedy=fix)
+        super().__init__(
+            _on_one_line(": ".join(parts)), why=_on_one_line(rule), remedy=_on_one_line(fix)
+        )
         self.file = file
         self.line = line
         self.field = field
@@ -50,6 +52,11 @@ class SpecError(UsageError):
             self.more = more
             self.problem += f" ({more} more after this one)"
         return self
+
+
+def _on_one_line(text: str) -> str:
+    """Text of users in a message: what would move the cursor is written as an escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class JobFileUnusable(SpecError):

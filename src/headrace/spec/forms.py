@@ -17,7 +17,7 @@ _UNPASSABLE = re.compile(r"[\x00\ud800-\udfff]")  # no argument or variable can 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
-_IMAGE_SCHEMES = ("docker", "oras", "library", "shub", "dockerd", "podman", "http", "https")
+_IMAGE_SCHEMES = ("docker", "oras", "library", "shub", "podman", "https")
 _IMAGE = re.compile(r"(?:([a-z]+)://)?[A-Za-z0-9._~/-][A-Za-z0-9._~/:@#+-]*", re.ASCII)
 _OPTION = re.compile(r"[a-z][a-z0-9-]+", re.ASCII)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.spec.errors import FieldInvalid, FieldsConflict, JobFileUnusable, SpecError
 from headrace.spec.job import PROGRAMS, JobSpec
-from headrace.spec.origin import WRITTEN, Origin, Spot, assignment, flag_of, show, spelled
+from headrace.spec.origin import WRITTEN, Origin, Spot, assignment, flag_of, spelled
 from headrace.spec.origin import Path as FieldPath
 from headrace.spec.sbatch import interpreter_of, is_script, read_sbatch
 from headrace.spec.tree import empty, read_yaml
@@ -121,7 +121,7 @@ def _nearest_folder(path: Path) -> Path:
 def _absent(field: str, path: Path, rule: str, nearest: str, origin: Origin) -> SpecError:
     spot = origin.spot((field,))
     return FieldInvalid(
-        f"{show(str(path))} is not there",
+        f'"{path}" is not there',
         rule=rule,
         fix=assignment(spot, (field,), nearest),
         file=spot.file,

@@ -74,7 +74,7 @@ def show(value: object) -> str:
     """A value in an error: quoted and short, or what kind of thing it is."""
     if value is None or isinstance(value, Mapping | list | tuple):
         return kind_of(value)
-    written = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    written = str(value)
     return f'"{written[: _VALUE_MAX - 3]}..."' if len(written) > _VALUE_MAX else f'"{written}"'
 
 

@@ -16,7 +16,8 @@ def to_yaml(spec: JobSpec) -> str:
         """Writes text of several lines as a block, the way people do."""
 
     def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-        style = "|" if "\n" in text else None
+        printable = all(c.isprintable() or c == "\n" for c in text)
+        style = '"' if not printable else "|" if "\n" in text else None
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     Dumper.add_representer(str, represent)

@@ -174,7 +174,7 @@ CASES = {
     "an image of no known kind": (
         "run: a\nimage: dokcer://x\n",
         'error HR-SPEC-003: job.yaml:2: image: "dokcer://x" is not a container image\n'
-        "  why: the scheme of an image is one of docker, oras, library, shub, dockerd, podman, http, https\n"
+        "  why: the scheme of an image is one of docker, oras, library, shub, podman, https\n"
         "  fix: image: docker://x",
     ),
     "an image with a space": (
