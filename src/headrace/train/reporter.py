@@ -139,11 +139,11 @@ class Reporter:
     def _line(self) -> None:
         last = self._steps[-1]
         whole_s = sum(record.step_s for record in self._steps)
-        speed = len(self._steps) / whole_s if whole_s > 0 else 0.0
+        speed = f"  {len(self._steps) / whole_s:.3g} steps/s" if whole_s > 0 else ""
         values = "".join(f"  {name} {read(value):.4g}" for name, value in last.values.items())
         of = f"/{self.total_steps}" if self.total_steps is not None else ""
         self._steps.clear()
-        self._write(f"step {last.step}{of}{values}  {speed:.3g} steps/s")
+        self._write(f"step {last.step}{of}{values}{speed}")
 
     def _write(self, text: str) -> None:
         if self._stream is not None:

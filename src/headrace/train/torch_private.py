@@ -1,11 +1,43 @@
-"""The only use of names that torch does not document."""
+"""The only use of what torch does not document."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 def scale_in_place(tensors: Sequence[torch.Tensor], factor: float | torch.Tensor) -> None:
     """Multiply all by ``factor``, a number or a 0-dim tensor, with few kernels."""
     if tensors:
         torch._foreach_mul_(list(tensors), factor)
+
+
+class _Rehearsal(nn.Module):
+    """Stands in for a model: the backward of its zero makes all gradients ready."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        super().__init__()
+        self._held = tuple(parameters)
+
+    def forward(self) -> torch.Tensor:
+        return torch.stack([(parameter * 0).sum().float() for parameter in self._held]).sum()
+
+
+def warm_buckets(parallel: DistributedDataParallel) -> None:
+    """Have DDP's reducer sort its buckets by a backward of zeros, not by the first real one.
+
+    Autograd runs it in reverse order of registration, as most models' backward goes. No code of the
+    model runs, so buffers, hooks and random numbers are as before; gradients are None afterwards.
+    The reducer knows the parameters by itself and calls ``module`` only for the forward.
+    """
+    model = parallel.module
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parallel.module = _Rehearsal(trained)
+    parallel.require_forward_param_sync = False  # the stand-in has no buffers to broadcast
+    try:
+        parallel().backward()
+    finally:
+        parallel.module = model
+    for parameter in trained:
+        parameter.grad = None
