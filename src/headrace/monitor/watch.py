@@ -48,7 +48,8 @@ class NodeNow(Record, frozen=True, kw_only=True):
 class Frame(Record, frozen=True, kw_only=True):
     """All a screen shows of a run at ``now_s``, which stands still when the run has ended.
 
-    ``elapsed_s`` counts from the first start. ``samples_per_s`` is that of the last steps; ``losses`` the last ones of rank 0, oldest first.
+    ``elapsed_s`` counts from the first start. ``samples_per_s`` is that of the last steps;
+    ``losses`` the last ones of rank 0, oldest first.
     """
 
     run_id: str
