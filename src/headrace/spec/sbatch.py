@@ -44,6 +44,7 @@ _EXAMPLES = {
 }
 """What to write where the nearest right value of the field is not how sbatch writes it."""
 _DEPENDENCIES = {"afterok": "ok", "afterany": "any", "afternotok": "notok"}
+_SLURM_ONLY = ("after", "afterburstbuffer", "aftercorr", "expand")
 
 
 @dataclass
@@ -235,8 +236,8 @@ class _Fields:
         parts = value.split(",")
         kinds = [part.partition(":")[0] for part in parts]
         if any(kind not in _DEPENDENCIES and kind != "singleton" for kind in kinds):
-            near = closest(kinds[0], ("afterok", "afterany", "afternotok"), at_least=_MISSPELT)
-            if near and ":" in value and kinds[0] != "after":
+            near = closest(kinds[0], _DEPENDENCIES, at_least=_MISSPELT)
+            if near and kinds[0] not in _SLURM_ONLY:
                 fix = f"#SBATCH --dependency={near}:{value.partition(':')[2]}"
                 raise _invalid(
                     "--dependency", f'"{kinds[0]}" is no dependency', self.file, line, fix
