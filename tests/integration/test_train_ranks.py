@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,11 @@ def free_port() -> int:
 
 
 def start(
-    argv: Sequence[object], *, world: int, run_dir: Path, session: dict[str, object] | None = None
+    argv: Sequence[object],
+    *,
+    world: int,
+    run_dir: Path,
+    session: Mapping[str, object] | None = None,
 ) -> list[subprocess.Popen[str]]:
     """The ranks of one attempt, as an agent would start them but for the channel."""
     port = str(free_port())
@@ -79,7 +83,11 @@ def finish(processes: Sequence[subprocess.Popen[str]]) -> list[dict[str, Any]]:
 
 
 def run(
-    argv: Sequence[object], *, world: int, run_dir: Path, session: dict[str, object] | None = None
+    argv: Sequence[object],
+    *,
+    world: int,
+    run_dir: Path,
+    session: Mapping[str, object] | None = None,
 ) -> list[dict[str, Any]]:
     return finish(start(argv, world=world, run_dir=run_dir, session=session))
 

@@ -48,7 +48,7 @@ def loss_of(model: nn.Module, micro: train.Micro, masked: bool) -> tuple[Tensor,
 def train_by_hand(step: train.Step, model: nn.Module, masked: bool) -> Tensor:
     for micro in step:
         total, count = loss_of(model, micro, masked)
-        step.scale(total, count=count).backward()
+        step.scale(total, count=count).backward()  # type: ignore[no-untyped-call]
     assert step.loss is not None
     return step.loss
 
