@@ -25,17 +25,25 @@ _STYLES = {"RUNNING": "bold cyan", "COMPLETED": "bold green", "PENDING": "dim"}
 def watch(
     run: Annotated[str, typer.Argument(help="Run id, its number, or a run directory.")],
     once: Annotated[bool, typer.Option("--once", help="Print one frame and leave.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one frame for a program and leave.")
+    ] = False,
 ) -> None:
     """Show what RUN does: progress, loss, speed, use of the nodes, each rank. Ends with the run."""
-    from rich.console import Console
-
     from headrace.core.places import runs_folder
     from headrace.core.rundir import find_run
     from headrace.monitor.watch import Follower
 
     follower = Follower(find_run(run, runs_folder(os.environ)).root)
-    console = Console(width=None if sys.stdout.isatty() else 80)
     frame = follower.frame(time.time())
+    if as_json:
+        from headrace.core.records import encode
+
+        typer.echo(encode({"schema": 1, "frame": frame}).decode())
+        return
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 80)
     if once or not console.is_terminal:
         console.print(render(frame))
         return

@@ -150,7 +150,7 @@ class RunNotFound(NotFound):
         super().__init__(
             f"no single run answers to {word!r}",
             why=f"it is no folder and names no one run in {runs}",
-            remedy=f"one of: {', '.join(near)}" if near else "headrace list shows all runs",
+            remedy=f"one of: {', '.join(near)}" if near else "headrace ps --all shows all runs",
         )
 
 

@@ -240,6 +240,8 @@ def _spans(entries: Sequence[Entry], begin_s: float, end_s: float) -> tuple[Span
                 pass
     if marks and marks[0][0] > begin_s:
         marks.insert(0, (begin_s, State.PENDING, ()))
+    if not marks:
+        return ()
     ends = [mark[0] for mark in marks[1:]] + [end_s]
     return tuple(
         Span(state=state, start_s=start_s, end_s=max(start_s, stop_s), placed=placed)

@@ -86,7 +86,7 @@ class Follower:
         self._ended_s: float | None = None
         self._ranks: dict[int, RankView] = {}
         self._nodes: dict[str, NodeNow] = {}
-        self._losses: deque[float] = deque(maxlen=_LOSSES)
+        self._losses: deque[tuple[int, int, float]] = deque(maxlen=_LOSSES)
         self._recent: deque[StepMetric] = deque(maxlen=_RATES)
         self._said: deque[Said] = deque(maxlen=_EVENTS)
         self._limit_s: float | None = None
@@ -98,8 +98,11 @@ class Follower:
         self._read_order()
         for entry in self._new_entries():
             self._hear(entry)
-        for node, metric in self._new_metrics():
-            self._measure(node, metric)
+        for attempt, node, metric in self._new_metrics():
+            if isinstance(metric, StepMetric) and metric.rank == 0:
+                self._add_loss(attempt, metric)
+            if attempt == self._attempt:
+                self._measure(node, metric)
         until_s = now_s if self._ended_s is None else self._ended_s
         last = self._recent[-1] if self._recent else None
         loss = last.values.get("loss") if last else None
@@ -114,7 +117,7 @@ class Follower:
             step=last.step if last else 0,
             total_steps=self._total_steps,
             loss=loss,
-            losses=tuple(self._losses),
+            losses=tuple(loss for _, _, loss in self._losses),
             samples_per_s=self._samples_per_s(),
             nodes=tuple(self._nodes[name] for name in sorted(self._nodes)),
             ranks=tuple(self._ranks[rank] for rank in sorted(self._ranks)),
@@ -149,15 +152,23 @@ class Follower:
                     continue
         return sorted(found, key=lambda entry: (entry.time_s, entry.seq))
 
-    def _new_metrics(self) -> list[tuple[str, Metric]]:
-        """Of the last attempt only: earlier ones are history."""
-        if self._attempt < 0:
-            return []
+    def _new_metrics(self) -> list[tuple[int, str, Metric]]:
+        """(attempt, node, metric), attempts in order."""
         found = []
-        for path in sorted((self._run.attempt(self._attempt) / "nodes").glob("*/metrics.jsonl")):
-            new = read_metrics(self._tail(path).lines())
-            found += [(path.parent.name, metric) for metric in new]
+        for attempt in range(self._attempt + 1):
+            for path in sorted((self._run.attempt(attempt) / "nodes").glob("*/metrics.jsonl")):
+                new = read_metrics(self._tail(path).lines())
+                found += [(attempt, path.parent.name, metric) for metric in new]
         return found
+
+    def _add_loss(self, attempt: int, metric: StepMetric) -> None:
+        """A later attempt takes the place of what it does again; a latecomer is left out."""
+        loss = metric.values.get("loss")
+        if loss is None or (self._losses and attempt < self._losses[-1][0]):
+            return
+        while self._losses and self._losses[-1][1] >= metric.step:
+            self._losses.pop()
+        self._losses.append((attempt, metric.step, loss))
 
     def _tail(self, path: Path) -> Tail:
         return self._tails.setdefault(path, Tail(path))
@@ -214,6 +225,3 @@ class Follower:
             self._heard_of(metric.rank, metric.step, metric.time_s, None)
         if metric.rank == 0:
             self._recent.append(metric)
-            loss = metric.values.get("loss")
-            if loss is not None:
-                self._losses.append(loss)
