@@ -85,7 +85,8 @@ def _progress(frame: "Frame") -> "Table":
         text = f"step {frame.step:,} of {frame.total_steps:,}, {elapsed}"
         grid.add_row(ProgressBar(frame.total_steps, frame.step, width=32), Text(text))
     elif frame.limit_s:
-        text = f"{elapsed} of {format_seconds(frame.limit_s)}"
+        at = f"step {frame.step:,}, " if frame.step else ""
+        text = f"{at}{elapsed} of {format_seconds(frame.limit_s)}"
         grid.add_row(ProgressBar(frame.limit_s, frame.elapsed_s, width=32), Text(text))
     else:
         grid.add_row(Text(f"step {frame.step:,}, {elapsed}" if frame.step else elapsed))

@@ -134,6 +134,14 @@ class History(Record, frozen=True, kw_only=True):
         return sorted(kept, key=lambda metric: metric.step)
 
     @property
+    def last_step(self) -> int:
+        """The highest step known to be done; the metrics of a killed rank's last ones get lost."""
+        told = [step.metric.step for step in self.steps]
+        saved = [checkpoint.step for checkpoint in self.checkpoints]
+        heard = [view.step for view in self.ranks if view.step is not None]
+        return max((*told, *saved, *heard), default=0)
+
+    @property
     def restarts(self) -> int:
         return max(0, len(self.attempts) - 1)
 

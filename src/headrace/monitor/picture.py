@@ -17,6 +17,7 @@ from headrace.monitor.series import (
     averaged,
     format_energy,
     format_seconds,
+    format_share,
     smoothed,
     thinned,
     time_unit,
@@ -247,7 +248,7 @@ def _time(axes: "Axes", report: Report) -> None:
         column, row = number % 3, number // 3
         x, y = column / 3, 0.6 - 0.17 * row
         axes.plot([x + 0.006], [y], marker="s", ms=9, color=_COLORS[cause], clip_on=False)
-        text = f"{TITLES[cause]}  {format_seconds(part_s)}  ({100 * width:.0f} %)"
+        text = f"{TITLES[cause]}  {format_seconds(part_s)}  ({format_share(width)})"
         axes.text(x + 0.018, y, text, va="center", color=INK, fontsize=9.5)
 
 

@@ -43,8 +43,9 @@ class Report(Record, frozen=True, kw_only=True):
     """Version 1 of what ``headrace report --json`` prints. Times are seconds since 1970.
 
     ``seconds`` is the wall time by cause; its values add up to ``wall_s``. ``goodput`` is the time
-    of steps that counted, without checkpoint stalls, over the wall time. ``samples_per_s_overall``
-    counts from the first attempt's start, restarts included.
+    of steps that counted, without checkpoint stalls, over the wall time. ``steps`` is the highest
+    step reached, ``steps_repeated`` how many were done again after a restart.
+    ``samples_per_s_overall`` counts from the first attempt's start, restarts included.
     """
 
     schema: int = 1
@@ -99,7 +100,7 @@ def report(history: History) -> Report:
             )
             for attempt in history.attempts
         ),
-        steps=len(kept),
+        steps=history.last_step,
         steps_repeated=sum(step.repeated for step in history.steps),
         total_steps=history.total_steps,
         samples=samples,

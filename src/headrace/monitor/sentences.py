@@ -69,7 +69,7 @@ def _of_ranks(event: Event) -> str | None:
             return f"killed {len(pids)} processes left behind: {detail}"
         case StopAgreed(rank=0, step=step):
             return f"all ranks stop after step {step:,}"
-        case PhaseChanged(rank=0, phase=phase) if phase != "steps":
+        case PhaseChanged(rank=0, phase=phase) if phase not in ("init", "steps"):
             return f"phase {phase}"
         case CheckpointSaved(rank=0, step=step, stall_s=stall_s):
             return f"checkpoint of step {step:,} saved (stall {stall_s:.2f} s)"

@@ -51,14 +51,29 @@ def averaged(points: Sequence[Point], limit: int = 300) -> list[Point]:
     return found
 
 
-def smoothed(points: Sequence[Point], weight: float = 0.8) -> list[Point]:
-    """Exponential moving average, its start corrected for the missing past (as in Adam)."""
+def smoothed(points: Sequence[Point], weight: float = 0.85) -> list[Point]:
+    """Exponential averages from the left and from the right, halved: smooth, and not late."""
+    forward = _averages([y for _, y in points], weight)
+    backward = _averages([y for _, y in reversed(points)], weight)[::-1]
+    return [
+        (x, (left + right) / 2)
+        for (x, _), left, right in zip(points, forward, backward, strict=True)
+    ]
+
+
+def _averages(values: Sequence[float], weight: float) -> list[float]:
+    """Corrected for the missing past, as in Adam."""
     found, average, correction = [], 0.0, 1.0
-    for x, y in points:
-        average = weight * average + (1 - weight) * y
+    for value in values:
+        average = weight * average + (1 - weight) * value
         correction *= weight
-        found.append((x, average / (1 - correction)))
+        found.append(average / (1 - correction))
     return found
+
+
+def format_share(ratio: float) -> str:
+    """ "82 %", or "<1 %" for what is there but small."""
+    return "<1 %" if 0 < ratio < 0.005 else f"{100 * ratio:.0f} %"
 
 
 def time_unit(length_s: float) -> tuple[str, float]:

@@ -112,19 +112,26 @@ def _paint_attempt(
     before = Cause.START_UP
     for step in steps:
         start_s = min(step.metric.time_s - max(0.0, step.metric.step_s), attempt.end_s)
-        before = _paint_phases(painter, phases, start_s, before)
+        before = _paint_phases(painter, phases, start_s, before, stepping=step is not steps[0])
         _paint_step(painter, step, attempt.end_s)
         before = Cause.OTHER if before in (Cause.START_UP, Cause.INIT_RESTORE) else before
-    after = Cause.LOST if failed else before
     if failed:
-        painter.until(attempt.end_s, after)
-    _paint_phases(painter, phases, attempt.end_s, after)
+        painter.until(attempt.end_s, Cause.LOST)
+    _paint_phases(painter, phases, attempt.end_s, before, stepping=bool(steps))
 
 
 def _paint_phases(
-    painter: _Painter, phases: Sequence[PhasePoint], until_s: float, before: Cause
+    painter: _Painter,
+    phases: Sequence[PhasePoint],
+    until_s: float,
+    before: Cause,
+    *,
+    stepping: bool,
 ) -> Cause:
-    """Paint up to ``until_s`` by the phases in force; return the one in force then."""
+    """Paint up to ``until_s`` by the phases in force; return the cause of the one in force then.
+
+    Once an attempt is ``stepping``, what it calls init is no longer its start.
+    """
     cause = before
     for phase in phases:
         if phase.time_s > until_s:
@@ -132,6 +139,7 @@ def _paint_phases(
         if phase.time_s >= painter.cursor_s:
             painter.until(phase.time_s, cause)
             cause = _OF_PHASE.get(phase.phase, Cause.OTHER)
+            cause = Cause.OTHER if stepping and phase.phase == "init" else cause
     painter.until(until_s, cause)
     return cause
 

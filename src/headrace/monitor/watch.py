@@ -202,7 +202,7 @@ class Follower:
             self._started_s = time_s
 
     def _begin_attempt(self, attempt: int, size: int) -> None:
-        self._attempt = attempt
+        self._attempt, self._detail = attempt, ""
         self._nodes.clear()
         self._recent.clear()
         self._ranks = {

@@ -7,7 +7,7 @@ import pytest
 from headrace.core.events import NodeSample, Placed
 from headrace.core.records import read_record, replace
 from headrace.core.rundir import RunDir
-from headrace.monitor.history import History, NodeSeries, Span, load
+from headrace.monitor.history import History, NodeSeries, PhasePoint, Span, load
 from headrace.monitor.page import page, summary, time_rows
 from headrace.monitor.report import Report, report
 from headrace.monitor.timeline import Cause, time_by_cause
@@ -63,6 +63,27 @@ def test_the_report_counts_steps_once_and_says_what_was_done_twice(tmp_path: Pat
     assert found.goodput == pytest.approx(30 / 86.6, rel=1e-3)
     assert found.usage.cpu_hours_allocated == pytest.approx(4 * 56.6 / 3600, rel=1e-3)
     assert [a.outcome for a in found.attempts] == ["error", "completed"]
+
+
+def test_a_step_whose_report_was_lost_with_its_rank_still_counts(tmp_path: Path) -> None:
+    history = told(tmp_path, Story(restarts=0))
+    unheard = replace(history, steps=history.steps[:-1])
+    assert report(unheard).steps == 60
+
+
+def test_leaving_the_session_is_not_taken_for_its_start(tmp_path: Path) -> None:
+    history = told(tmp_path, Story(restarts=0))
+    last_s = history.steps[-1].metric.time_s
+    closing = PhasePoint(attempt=0, time_s=last_s, phase="init")
+    longer = replace(
+        history,
+        phases=(*history.phases, closing),
+        attempts=(replace(history.attempts[0], end_s=last_s + 10),),
+        end_s=last_s + 10,
+    )
+    found, before = time_by_cause(longer).seconds, time_by_cause(history).seconds
+    assert found[Cause.INIT_RESTORE] == before[Cause.INIT_RESTORE]
+    assert found[Cause.OTHER] > before[Cause.OTHER] + 9
 
 
 def test_gpu_hours_are_held_also_between_attempts(tmp_path: Path) -> None:

@@ -2,10 +2,20 @@
 
 from pathlib import Path
 
+import pytest
+
 from headrace.core.events import CheckpointSaved, Ended, RankExited
 from headrace.core.rundir import RunDir
 from headrace.monitor.sentences import sentence
-from headrace.monitor.series import averaged, format_energy, format_seconds, sparkline, thinned
+from headrace.monitor.series import (
+    averaged,
+    format_energy,
+    format_seconds,
+    format_share,
+    smoothed,
+    sparkline,
+    thinned,
+)
 from headrace.monitor.tail import Tail
 from headrace.monitor.watch import Follower
 from headrace.testing.rundirs import Story, loss_at, write_run
@@ -76,6 +86,7 @@ def test_lengths_of_time_are_written_for_people() -> None:
         "5 h 12 min",
         "2 d 3 h",
     ]
+    assert [format_share(r) for r in (0.0, 0.001, 0.826)] == ["0 %", "<1 %", "83 %"]
     assert (format_energy(12.345), format_energy(0.0123)) == ("12.3 kWh", "12.3 Wh")
 
 
@@ -86,6 +97,13 @@ def test_a_thinned_curve_keeps_its_peaks_and_its_ends_in_time() -> None:
     assert (7777.0, 100.0) in kept
     assert kept == sorted(kept)
     assert averaged([(0.0, 1.0), (1.0, 3.0)], 1) == [(0.5, 2.0)]
+
+
+def test_smoothing_moves_no_step_in_time_and_leaves_a_flat_line_flat() -> None:
+    line = [(float(x), 3.0) for x in range(20)]
+    assert all(y == pytest.approx(3.0) for _, y in smoothed(line))
+    edge = smoothed([(float(x), 0.0 if x < 10 else 1.0) for x in range(20)])
+    assert edge[9][1] + edge[10][1] == pytest.approx(1.0)
 
 
 def test_a_sparkline_falls_as_its_values_do() -> None:
