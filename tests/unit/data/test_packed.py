@@ -276,3 +276,25 @@ def test_all_errors_of_data_are_headrace_errors() -> None:
         if issubclass(kind, HeadraceError) and kind.code.startswith("HR-DATA")
     ]
     assert sorted(codes) == [f"HR-DATA-{number:03d}" for number in range(1, 10)]
+
+
+def test_the_file_is_laid_out_as_the_reference_says(corpus: Path, packed: Path) -> None:
+    """Reads with nothing but docs/reference/packed-tokens.md."""
+    import struct
+
+    content = packed.read_bytes()
+    magic, version, token_bytes = struct.unpack_from("<8sII", content)
+    window, windows, vocab, end, block_bytes, per_block, documents, tokens, index, index_bytes = (
+        struct.unpack_from("<10Q", content, 16)
+    )
+    stream = expected_stream(corpus)
+    assert (magic, version, token_bytes) == (b"HRTOKENS", 1, 2)
+    assert (window, windows, vocab, end) == (WINDOW, (len(stream) - 1) // WINDOW, 257, 256)
+    assert (documents, tokens) == (3, len(stream))
+    assert content[112:176].rstrip(b"\0") == b"bytes"
+    last = windows - 1
+    place = 4096 + last // per_block * block_bytes + last % per_block * (WINDOW + 1) * 2
+    found = struct.unpack_from(f"<{WINDOW + 1}H", content, place)
+    assert list(found) == stream[last * WINDOW : (last + 1) * WINDOW + 1].tolist()
+    assert index + index_bytes == len(content)
+    assert content.endswith(b"a.txt\0b.txt\0deep/c.txt\0")

@@ -1,0 +1,99 @@
+"""``headrace data`` on real files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from headrace.cli.data import app
+from headrace.data.errors import NoSuchSample
+
+TEXT = b"It is a truth universally acknowledged, that a single man in possession of a good fortune"
+
+
+def run(*words: object, status: int = 0) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == status, done.output
+    return done.stdout
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    (tmp_path / "text" / "deep").mkdir(parents=True)
+    (tmp_path / "text" / "a.txt").write_bytes(TEXT)
+    (tmp_path / "text" / "deep" / "b.txt").write_bytes(TEXT)
+    (tmp_path / "text" / "c.md").write_bytes(TEXT)
+    out = tmp_path / "out.tokens"
+    said = json.loads(run("pack", tmp_path / "text", "--out", out, "--window", 8, "--json"))
+    assert (said["schema"], said["documents"], said["windows"]) == (1, 2, 22)
+    return out
+
+
+def test_pack_takes_files_and_a_pattern_and_says_what_it_made(tmp_path: Path) -> None:
+    (tmp_path / "c.md").write_bytes(TEXT)
+    (tmp_path / "d.txt").write_bytes(TEXT)
+    out = tmp_path / "out.tokens"
+    said = run("pack", tmp_path, tmp_path / "d.txt", "--glob", "*.md", "--out", out, "--window", 8)
+    assert said == (
+        f"{out}: 22 samples of 8 tokens from 2 documents, 0 skipped, 3 tokens left over, "
+        f"{out.stat().st_size:,} bytes\n"
+    )
+
+
+def test_show_describes_a_data_set(packed: Path) -> None:
+    facts = json.loads(run("show", packed, "--json"))
+    assert (facts["schema"], facts["samples"], facts["window"], facts["vocab"]) == (1, 22, 8, 257)
+    assert "samples      22\n" in run("show", packed)
+
+
+def test_show_prints_the_text_of_a_sample_and_where_it_comes_from(packed: Path) -> None:
+    assert run("show", packed, "--sample", 1) == "truth uni\n"
+    said = json.loads(run("show", packed, "--sample", 1, "--json"))
+    assert said["origin"] == [{"source": "a.txt", "start": 8, "stop": 17}]
+    assert bytes(said["tokens"]) == TEXT[8:17]
+
+
+def test_a_sample_that_is_not_there_is_refused_with_the_range(packed: Path) -> None:
+    with pytest.raises(NoSuchSample) as caught:
+        run("show", packed, "--sample", 22)
+    assert str(caught.value) == (
+        f"error HR-DATA-009: {packed}: there is no sample 22\n"
+        "  why: the data set (or the split of it) has 22 samples, counted from 0\n"
+        "  fix: give a number from 0 to 21"
+    )
+
+
+def test_which_samples_repeats_what_a_step_of_training_drew(packed: Path) -> None:
+    from headrace import data
+
+    with data.batches(data.open(packed), global_batch=5, seed=7) as stream:
+        drawn = [next(stream).indices.tolist() for _ in range(6)]
+    options = ("--global-batch", 5, "--seed", 7)
+    for step, indices in enumerate(drawn, start=1):
+        said = json.loads(run("which-samples", packed, "--step", step, *options, "--json"))
+        assert [sample["sample"] for sample in said["samples"]] == indices
+    assert {sample["epoch"] for sample in said["samples"]} == {1}
+    lines = run("which-samples", packed, "--step", 1, *options).splitlines()
+    assert [int(line.split()[0]) for line in lines] == drawn[0]
+
+
+def test_which_samples_of_an_empty_split_is_refused(packed: Path) -> None:
+    with pytest.raises(NoSuchSample, match="there is no sample 0"):
+        run(
+            "which-samples", packed, "--step", 1, "--global-batch", 5, "--seed", 7,
+            "--split", 0.5, 0.5,
+        )  # fmt: skip
+
+
+def test_verify_lists_every_damaged_block_and_exits_with_1(packed: Path) -> None:
+    assert run("verify", packed) == f"{packed}: 1 blocks, 0 damaged\n"
+    with packed.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\xff")
+    said = json.loads(run("verify", packed, "--json", status=1))
+    assert said["damage"][0]["block"] == 0
+    assert said["damage"][0]["reason"] == "the checksum differs"
+    assert "1 blocks, 1 damaged" in run("verify", packed, status=1)
