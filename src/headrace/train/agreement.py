@@ -18,29 +18,24 @@ class Wish(IntFlag):
 
 
 class Agreement:
-    """``group`` is None in a world of one: then each wish is agreed at the next exchange."""
+    """``group`` is None in a world of one: then what is wished is agreed."""
 
     def __init__(self, group: dist.ProcessGroup | None) -> None:
         self._group = group
         self._wishes = torch.zeros(1, dtype=torch.int64)
         self._work: dist.Work | None = None
 
-    def exchange(self, wish: Wish) -> Wish:
-        """Return what was agreed at the exchange before, and launch the next with ``wish``."""
-        agreed = self.drain()
+    def launch(self, wish: Wish) -> None:
+        """Say what this rank wishes. One at a time: ``read`` comes before the next."""
         self._wishes[0] = int(wish)
         if self._group is not None:
             self._work = dist.all_reduce(
                 self._wishes, op=dist.ReduceOp.BOR, group=self._group, async_op=True
             )
-        return agreed
 
-    def settle(self, wish: Wish) -> Wish:
-        """Agree now. Waits for all ranks."""
-        return self.exchange(wish) | self.drain()
-
-    def drain(self) -> Wish:
-        """Finish the exchange under way. Afterwards nothing is under way on any rank."""
+    def read(self) -> Wish:
+        """What any rank wished at the last launch; nothing if there was none since the last read.
+        Afterwards nothing is under way on any rank."""
         if self._work is not None:
             self._work.wait()
             self._work = None

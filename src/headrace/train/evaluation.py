@@ -5,7 +5,8 @@ agreed on within the loop; where a rank has none left it gets a stand-in of weig
 and ``model.eval()`` are the script's business.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 
 import torch
 import torch.distributed as dist
@@ -21,7 +22,7 @@ class Evaluation:
     """
 
     def __init__(
-        self, micros: Iterator[Micro], *, group: Group, stopping: Callable[[], bool]
+        self, micros: Generator[Micro, None, None], *, group: Group, stopping: Callable[[], bool]
     ) -> None:
         self.mean: dict[str, float] = {}
         self.complete = False
@@ -32,13 +33,14 @@ class Evaluation:
         self._sums: dict[str, torch.Tensor] = {}
 
     def __iter__(self) -> Iterator[Micro]:
-        for number, micro in enumerate(self._micros):
-            if self._stopping() and number > 0:
-                break
-            self._weight = micro.weight
-            yield micro
-        else:
-            self.complete = True
+        with closing(self._micros):
+            for number, micro in enumerate(self._micros):
+                if self._stopping() and number > 0:
+                    break
+                self._weight = micro.weight
+                yield micro
+            else:
+                self.complete = True
         self._reduce()
 
     def add(self, **pairs: tuple[torch.Tensor, Count]) -> None:

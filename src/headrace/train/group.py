@@ -39,8 +39,12 @@ class Group:
     def leave(self, *, failed: bool) -> None:
         """Destroy what ``join`` made. After a failure NCCL is left to the process's end: waiting
         for the collectives of dead peers would hide the error."""
-        if self.owned and not (failed and self.device.type == "cuda"):
+        if failed and self.device.type == "cuda":
+            return
+        if self.owned:
             dist.destroy_process_group()
+        elif self.control is not None:
+            dist.destroy_process_group(self.control)
 
 
 def join(environment: Environment) -> Group:

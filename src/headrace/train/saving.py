@@ -17,6 +17,7 @@ from headrace.train.reporter import Reporter
 from headrace.train.state import Tracked, capture, restore
 
 _NO_STEP = -1
+_BEAT_S = 1.0
 
 
 class Position(Record, frozen=True, kw_only=True):
@@ -31,7 +32,7 @@ class Position(Record, frozen=True, kw_only=True):
 
 
 class Saving:
-    """``newest_step``: the last one restored, or staged to be saved; None without any."""
+    """``newest_step``: the last one restored, or (on rank 0) staged to be saved."""
 
     def __init__(self, root: Path, *, keep: int, group: Group, reporter: Reporter) -> None:
         self.newest_step: int | None = None
@@ -81,17 +82,22 @@ class Saving:
 
     def prepare(self, tracked: Tracked, position: Position) -> None:
         """Take the memory for saves. Raise ``UnsavableState`` now, not at the first save."""
-        if self._saver is not None:
+        if self._saver is None:
+            return
+        try:
             self._saver.prepare(_snapshot(tracked, position))
+        except (MemoryError, RuntimeError) as error:
+            self._warn(f"no memory for checkpoints: {error}")
 
     def save(self, tracked: Tracked, position: Position, *, must: bool) -> None:
         """Copy the state; it is written behind. ``must``: wait for an earlier save to end first."""
-        self.newest_step = position.step
         if self._saver is None:
             return
         staged = self._saver.stage(_snapshot(tracked, position), must=must)
         if isinstance(staged, checkpoint.Skipped):
             self._warn(f"no checkpoint of step {staged.step}: {staged.reason}")
+        else:
+            self.newest_step = staged.step
 
     def poll(self) -> None:
         """Report what has been saved. Never waits."""
@@ -117,9 +123,11 @@ class Saving:
                         )
                     )
 
-    def close(self) -> None:
-        """Wait for the save in flight and report it."""
+    def close(self, step: int) -> None:
+        """Wait for the save in flight, saying that this rank is alive, and report it."""
         if self._saver is not None:
+            while not self._saver.wait(_BEAT_S):
+                self._reporter.beat(step)
             self._saver.close()
             self.poll()
 

@@ -10,7 +10,7 @@ on a GPU as far as the kernels in use are deterministic.
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from headrace.train.stopwatch import Stopwatch
 from headrace.train.until import choose_until
 
 DEFAULT_KEEP = 3
+AFTER_STEPS = "after"  # the phase of what a script does behind its loop
 LAST_WORDS_S = 1.0  # for the agent of a session that failed
 
 
@@ -228,6 +229,7 @@ class Session:
     def _steps(self, tracked: Tracked, batches: Batches, total: int) -> Iterator[Step]:
         self._reporter.total_steps = total
         self._saved_s = time.monotonic()
+        self._phase = AFTER_STEPS
         with batches.read(self._data_state) as source, self.phase("steps"):
             self.watch.lap()
             while self.step < total and not self._stop_or_save(tracked):
@@ -250,11 +252,13 @@ class Session:
     def _stop_or_save(self, tracked: Tracked) -> bool:
         """At a boundary: whether to stop here; save if that was agreed on."""
         with self.watch.during("sync"):
-            self._heed(self._agreement.exchange(self._wish()))
+            self._heed(self._agreement.read())
         if self.stopped:
             return True
         if self._save_agreed:
             self._save(tracked, must=False)
+        with self.watch.during("sync"):
+            self._agreement.launch(self._wish())
         return False
 
     def _wish(self) -> Wish:
@@ -289,7 +293,7 @@ class Session:
             self._report(step_s, seconds)
 
     def _finish_steps(self, tracked: Tracked) -> None:
-        self._heed(self._agreement.drain())
+        self._agreement.read()  # a stop wished in the last step is answered by what comes after
         if self._saving.newest_step != self.step:
             self._save(tracked, must=True)
 
@@ -324,20 +328,23 @@ class Session:
     def evaluate(self, dataset: data.TokenDataset, *, batch: int = 16) -> Evaluation:
         """All samples once over all ranks, ``batch`` at a time on each; ends early at a stop."""
 
-        def micros() -> Iterator[Micro]:
+        def micros() -> Generator[Micro, None, None]:
             with self.phase("evaluate"):
                 yield from evaluation_micros(dataset, batch=batch, group=self.group)
 
         return Evaluation(micros(), group=self.group, stopping=self._stopping)
 
     def _stopping(self) -> bool:
-        self._heed(self._agreement.exchange(self._wish()))
+        self._heed(self._agreement.read())
+        self._agreement.launch(self._wish())
         self._reporter.beat(self.step)
         return self.stopped
 
     def stop_agreed_now(self) -> bool:
         """See ``Phase.stop_agreed``."""
-        self._heed(self._agreement.drain() | self._agreement.settle(self._wish()))
+        earlier = self._agreement.read()
+        self._agreement.launch(self._wish())
+        self._heed(earlier | self._agreement.read())
         self._reporter.beat(self.step)
         return self.stopped
 
@@ -380,9 +387,9 @@ class Session:
 
     def finish(self) -> None:
         """Wait for the last checkpoint and say goodbye. Called on leaving the session."""
-        self._agreement.drain()
+        self._agreement.read()
         with self.phase("checkpoint"):
-            self._saving.close()
+            self._saving.close(self.step)
         self._reporter.end(
             SessionEnded(
                 rank=self.rank,
@@ -395,7 +402,7 @@ class Session:
     def abandon(self) -> None:
         """The script failed: save nothing more; what is being written is finished."""
         self._open = False
-        self._saving.close()
+        self._saving.close(self.step)
 
 
 @contextmanager
