@@ -64,6 +64,8 @@ def test_any_text_loads_or_is_refused(text: str) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), VALUES, max_size=6))
+@example({"[key]": None})
+@example({"env": {"[key]": []}})
 def test_any_structure_loads_or_is_refused(written: dict[str, Any]) -> None:
     text = yaml.dump(written)
     loaded(lambda: load_text(text, file="job.yaml", cwd=HERE))
@@ -180,7 +182,11 @@ def test_what_is_written_loads_back_equal(fields: dict[str, Any]) -> None:
     assert again.session() == spec.session()
 
 
-@given(st.dictionaries(VARIABLES, st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=4))
+@given(
+    st.dictionaries(
+        VARIABLES.map(str.lower), st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=4
+    )
+)
 def test_a_sweep_expands_to_every_combination_once(sweep: dict[str, list[str]]) -> None:
     spec = make(run="a", sweep=sweep)
     elements = expand(spec)

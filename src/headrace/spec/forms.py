@@ -298,8 +298,16 @@ def sweep(value: object) -> object:
         if not listed:
             raise Invalid("a sweep has one value or more of each name", nearest="[1, 2]", at=(key,))
         read[key] = tuple(listed)
-    if len({str(key).upper() for key in read}) != len(read):
-        raise Invalid("names of a sweep differ in more than upper and lower case")
+    seen: dict[str, object] = {}
+    for key in read:
+        other = seen.setdefault(str(key).upper(), key)
+        if other != key:
+            raise Conflict(
+                f"{other} and {key} are one name",
+                rule=f"both would be the variable HEADRACE_SWEEP_{str(key).upper()}",
+                fix=f"rename {key}",
+                at=(str(key),),
+            )
     return read
 
 

@@ -79,7 +79,7 @@ class JobSpec(Part):
         BeforeValidator(forms.name),
         Field(
             title="name",
-            description="Name of the run; default: from the program.",
+            description="Name of the run.",
             examples=["gpt-small"],
         ),
     ] = "run"
@@ -124,7 +124,7 @@ class JobSpec(Part):
         BeforeValidator(forms.arguments),
         Field(
             title="list of words",
-            description="What runs the script; default: its first line.",
+            description="What runs the script.",
             examples=["[/bin/bash, -l]"],
         ),
     ] = ("/bin/bash",)
@@ -262,7 +262,7 @@ class JobSpec(Part):
         _Path,
         Field(
             title="folder",
-            description="Folder the program runs in; default: where the run is submitted.",
+            description="Folder the program runs in.",
             examples=["."],
         ),
     ] = Path(".")

@@ -87,8 +87,8 @@ def show_path(path: Path) -> str:
 
 
 def flag_of(path: Path) -> str:
-    """``--gpus-per-node``, ``--checkpoint.every``."""
-    return f"--{show_path(path).replace('_', '-')}"
+    """``--gpus-per-node``, ``--checkpoint-every``."""
+    return "--" + "-".join(str(step) for step in path).replace("_", "-")
 
 
 def assignment(spot: Spot, path: Path, value: str) -> str:
@@ -113,7 +113,7 @@ def first_error(error: ValidationError, origin: Origin, top: type[BaseModel]) ->
 
 def _translate(entry: dict[str, Any], origin: Origin, top: type[BaseModel]) -> SpecError:
     loc: Path = tuple(entry["loc"])
-    is_key = bool(loc) and loc[-1] == "[key]"
+    is_key = loc[-1:] == ("[key]",) and entry["type"] != "extra_forbidden"
     if is_key:
         loc = loc[:-1]
     invalid = entry.get("ctx", {}).get("error")

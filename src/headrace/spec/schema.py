@@ -15,6 +15,16 @@ from headrace.spec.origin import WRITTEN
 from headrace.spec.parts import Every, GpuRequest, NodeRange, Until
 
 _WORDS = {"framework": FRAMEWORKS, "restart.on": RESTART_WORDS}
+_DEFAULTS = {
+    "name": "from the program",
+    "interpreter": "the script's `#!` line",
+    "workdir": "where it is submitted",
+    "checkpoint": "as below",
+    "restart": "as below",
+    "after": "as below",
+    "slurm": "as below",
+}
+"""Defaults that are no value of the type."""
 _SCALAR: dict[str, Any] = {"type": ["string", "number"]}
 _SCALAR_OR_NULL: dict[str, Any] = {"type": ["string", "number", "null"]}
 _READ_FROM_TEXT = (NodeRange, GpuRequest, Every, Until)
@@ -68,7 +78,7 @@ def reference_table() -> str:
     rows = ["| field | type | default | meaning | forms |", "|---|---|---|---|---|"]
     for note in fields():
         shown = ", ".join(f"`{form}`" for form in note.forms)
-        default = f"`{note.default}`" if note.default else "needed"
+        default = _DEFAULTS.get(note.path) or (f"`{note.default}`" if note.default else "needed")
         rows.append(f"| `{note.path}` | {note.kind} | {default} | {note.meaning} | {shown} |")
     return "\n".join(rows) + "\n"
 
@@ -139,7 +149,7 @@ def _default(info: FieldInfo) -> str:
     if isinstance(value, NodeRange):
         return str(value.min)
     if isinstance(value, BaseModel):
-        return "see below"
+        return "{}"
     if isinstance(value, tuple):
         return f"[{', '.join(str(one) for one in value)}]"
     if isinstance(value, dict):
