@@ -136,6 +136,16 @@ def test_memory_is_rss_where_a_process_is_large_or_pss_is_refused(proc: Proc) ->
     assert (sample.memory_bytes, sample.memory_kind) == (2 * PAGE, "rss")
 
 
+def test_pss_is_asked_for_at_scans_and_follows_rss_in_between(proc: Proc) -> None:
+    proc.put(10, parent=1, own=0, rss_pages=10, pss_kib=8 * PAGE // 1024)
+    found = sampler(proc)
+    assert found.sample([10], now_s=0.0).memory_bytes == 8 * PAGE
+    proc.put(10, parent=1, own=0, rss_pages=15, pss_kib=1)
+    sample = found.sample([10], now_s=1.0)
+    assert (sample.memory_bytes, sample.memory_kind) == (13 * PAGE, "pss")
+    assert found.sample([10], now_s=RESCAN_S).memory_bytes == 1024
+
+
 def write_rapl(root: Path, package: int, energy_uj: int, range_uj: int = 1000) -> None:
     folder = root / f"sys/class/powercap/intel-rapl:{package}"
     folder.mkdir(parents=True, exist_ok=True)

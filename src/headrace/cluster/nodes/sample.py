@@ -16,7 +16,7 @@ from headrace.core.events import NodeSample
 from headrace.core.records import Record
 
 RESCAN_S = 5.0
-_PSS_RSS_MAX_BYTES = 1 << 30  # the kernel walks every page: about 1 ms a GiB
+_PSS_RSS_MAX_BYTES = 1 << 30  # the kernel walks every page for PSS: about 7 ms a GiB
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -68,6 +68,7 @@ class Sampler:
         self._cpu_s = 0.0
         self._last_s: float | None = None
         self._scanned_s = float("-inf")
+        self._shared_bytes: int | None = None
         self._busy_ticks = self._read_busy_ticks()
         self._gpus = GpuMeter(gpus)
         self._rapl = Rapl(proc.parent)
@@ -91,7 +92,7 @@ class Sampler:
         ratio = used_s / (elapsed_s * self._cpus) if elapsed_s > 0 and self._cpus else 0.0
         self._add_energy(used_s)
         self._seen, self._cpu_s, self._last_s = living, cpu_s, now_s
-        memory_bytes, kind = self._memory(living)
+        memory_bytes, kind = self._memory(living, scanned=self._scanned_s == now_s)
         return NodeSample(
             time_s=now_s,
             cpu_ratio=ratio,
@@ -130,14 +131,26 @@ class Sampler:
             if left and times.parent not in living:
                 self._gone_ticks += times.ticks
 
-    def _memory(self, living: dict[int, ProcessTimes]) -> tuple[int, str]:
-        """PSS where every process is small enough to ask for it, else RSS of all."""
+    def _memory(self, living: dict[int, ProcessTimes], *, scanned: bool) -> tuple[int, str]:
+        """PSS where every process is small enough to ask for it, else RSS of all.
+
+        PSS is asked for at scans only; in between, what RSS counts too much is taken as constant.
+        """
         rss = {pid: self._rss_bytes(pid) for pid in living}
-        if max(rss.values(), default=0) <= _PSS_RSS_MAX_BYTES:
-            pss = [self._pss_bytes(pid) for pid in living if rss[pid]]
-            if all(part is not None for part in pss):
-                return sum(part for part in pss if part is not None), "pss"
-        return sum(rss.values()), "rss"
+        total_bytes = sum(rss.values())
+        if scanned:
+            self._shared_bytes = self._counted_twice(rss)
+        if self._shared_bytes is None:
+            return total_bytes, "rss"
+        return max(0, total_bytes - self._shared_bytes), "pss"
+
+    def _counted_twice(self, rss: dict[int, int]) -> int | None:
+        """Sum of RSS less sum of PSS; None where that is not known."""
+        if max(rss.values(), default=0) > _PSS_RSS_MAX_BYTES:
+            return None
+        pss = [self._pss_bytes(pid) for pid in rss if rss[pid]]
+        known = [part for part in pss if part is not None]
+        return sum(rss.values()) - sum(known) if len(known) == len(pss) else None
 
     def _add_energy(self, used_s: float) -> None:
         busy_ticks = self._read_busy_ticks()
