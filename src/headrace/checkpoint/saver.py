@@ -105,7 +105,9 @@ class Saver:
         self._keep = keep
         self._keep_every = keep_every
         self._now_s = now_s
-        root.mkdir(parents=True, exist_ok=True)
+        if not root.is_dir():
+            root.mkdir(parents=True, exist_ok=True)
+            sync_folder(root.parent)
         recover(root)
         self._verified = {
             int(step_of(path) or 0): path not in damaged and _looks_whole(path)
@@ -162,7 +164,8 @@ class Saver:
         return not wait_for([self._flight[1]], timeout_s).not_done
 
     def close(self) -> None:
-        """Wait for the save in flight. ``poll`` still tells how it ended."""
+        """Wait for the save in flight; leaving the program does so, too. ``poll`` still tells how
+        it ended."""
         self._writer.shutdown(wait=True)
 
     def _collect(self) -> None:
