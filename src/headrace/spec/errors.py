@@ -17,8 +17,6 @@ from headrace.core.errors import UsageError
 class SpecError(UsageError):
     """``more`` counts further errors in the same description, reported one at a time by line."""
 
-    code = "HR-SPEC-000"
-
     def __init__(
         self,
         what: str,
