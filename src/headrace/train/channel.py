@@ -39,6 +39,11 @@ class Channel:
         self._reader.start()
         _open_channels.add(self)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something has not gone out yet."""
+        return bool(self._unsent)
+
     def queue(self, message: Up) -> None:
         """Send as soon as the socket takes it; kept until then."""
         self._unsent += encode(message) + b"\n"
@@ -47,7 +52,7 @@ class Channel:
     def offer(self, heartbeat: Heartbeat) -> bool:
         """Send now if nothing waits. False: refused, nothing of it is kept."""
         self.pump()
-        if self._unsent:
+        if self.is_waiting:
             return False
         self._unsent += encode(heartbeat) + b"\n"
         self.pump()
@@ -71,7 +76,7 @@ class Channel:
         """Wait up to ``patience_s`` for the rest to go out, then end the reader and the socket."""
         deadline_s = time.monotonic() + patience_s
         self.pump()
-        while self._unsent and (left_s := deadline_s - time.monotonic()) > 0:
+        while self.is_waiting and (left_s := deadline_s - time.monotonic()) > 0:
             select.select([], [self._socket], [], left_s)
             self.pump()
         _open_channels.discard(self)

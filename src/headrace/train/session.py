@@ -101,6 +101,7 @@ class Session:
         self._source: data.Batches | None = None
         self._values: dict[str, Logged] = {}
         self._loss: Logged | None = None
+        self._left: data.Batches | None = None
         self._in_step = False
         self._prepared = False
         self._open = True
@@ -215,8 +216,9 @@ class Session:
 
         Ends when ``until`` is reached or a stop is agreed on (``run.stopped``); either way the
         state is saved. ``until``: a number of steps, or "300 steps", "3B tokens", "2 epochs".
-        Leaving the loop with ``break`` counts the step in which it happens.
+        Leaving the loop with ``break`` counts the step in which it happens; an error does not.
         """
+        self._finish_left_step()
         total = self.total_steps(batches, until)
         if self._tracked is None:
             raise OutOfOrder(
@@ -241,13 +243,18 @@ class Session:
                 self._in_step = True
                 try:
                     yield Step(number, micros, global_batch=batch.global_batch, session=self)
-                except GeneratorExit:
-                    if self._open:
-                        self._finish_step(tracked, source)
-                        self._finish_steps(tracked)
+                except GeneratorExit:  # a break, or an error on its way out: not known here
+                    self._left = source
                     return
                 self._finish_step(tracked, source)
             self._finish_steps(tracked)
+
+    def _finish_left_step(self) -> None:
+        """Count the step that was left by ``break``, once it is clear that it was not an error."""
+        if self._left is not None and self._tracked is not None:
+            source, self._left = self._left, None
+            self._finish_step(self._tracked, source)
+            self._finish_steps(self._tracked)
 
     def _stop_or_save(self, tracked: Tracked) -> bool:
         """At a boundary: whether to stop here; save if that was agreed on."""
@@ -327,6 +334,7 @@ class Session:
 
     def evaluate(self, dataset: data.TokenDataset, *, batch: int = 16) -> Evaluation:
         """All samples once over all ranks, ``batch`` at a time on each; ends early at a stop."""
+        self._finish_left_step()
 
         def micros() -> Generator[Micro, None, None]:
             with self.phase("evaluate"):
@@ -365,6 +373,7 @@ class Session:
 
     def log(self, **values: float | torch.Tensor) -> None:
         """Record numbers with the current step. Those on a GPU are read when they have arrived."""
+        self._finish_left_step()
         with self.watch.during("log"):
             for name, value in values.items():
                 self._values[name] = logged(value)
@@ -387,6 +396,7 @@ class Session:
 
     def finish(self) -> None:
         """Wait for the last checkpoint and say goodbye. Called on leaving the session."""
+        self._finish_left_step()
         self._agreement.read()
         with self.phase("checkpoint"):
             self._saving.close(self.step)
