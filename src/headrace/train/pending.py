@@ -29,9 +29,9 @@ Logged = float | Pending
 
 def logged(value: float | torch.Tensor) -> Logged:
     """``value``: a number or a tensor of one element."""
-    if isinstance(value, torch.Tensor) and value.is_cuda:
-        return Pending(value)
-    return float(value)
+    if not isinstance(value, torch.Tensor):
+        return float(value)
+    return Pending(value) if value.is_cuda else float(value.detach())
 
 
 def is_ready(value: Logged) -> bool:
