@@ -1,8 +1,9 @@
-"""All ranks do the same thing at the same step, without anyone waiting for it.
+"""All ranks do the same thing at the same step, and no device is waited for.
 
-One integer of wishes is all-reduced with a bitwise or on a CPU group. It is launched at the start
-of step s and read at the start of step s + 1, long after it has arrived; so a wish of any rank
-takes effect on all ranks at the same boundary, one step later, and no device is waited for.
+A wish of any rank is a wish of all. In training wishes ride on the sum of counts that every step
+makes anyway on the host, beside its backward (``train.step``), so that agreeing costs nothing: an
+all-reduce of its own costs a step up to a millisecond where all cores are busy. Where there is no
+such sum, ranks meet for it.
 """
 
 from enum import IntFlag
@@ -22,23 +23,21 @@ class Agreement:
 
     def __init__(self, group: dist.ProcessGroup | None) -> None:
         self._group = group
-        self._wishes = torch.zeros(1, dtype=torch.int64)
-        self._work: dist.Work | None = None
+        self._heard: Wish | None = None
 
-    def launch(self, wish: Wish) -> None:
-        """Say what this rank wishes. One at a time: ``read`` comes before the next."""
-        self._wishes[0] = int(wish)
-        if self._group is not None:
-            self._work = dist.all_reduce(
-                self._wishes, op=dist.ReduceOp.BOR, group=self._group, async_op=True
-            )
+    def hear(self, wish: Wish) -> None:
+        """What a step's sum has carried; the same on all ranks."""
+        self._heard = wish if self._heard is None else self._heard | wish
 
-    def read(self) -> Wish:
-        """What any rank wished at the last launch; nothing if there was none since the last read.
-        Afterwards nothing is under way on any rank."""
-        if self._work is not None:
-            self._work.wait()
-            self._work = None
-        agreed = Wish(int(self._wishes[0]))
-        self._wishes[0] = 0
-        return agreed
+    def at_boundary(self, wish: Wish) -> Wish:
+        """What the steps since the last boundary have carried; without any, ``settle``."""
+        heard, self._heard = self._heard, None
+        return self.settle(wish) if heard is None else heard
+
+    def settle(self, wish: Wish) -> Wish:
+        """Agree now. Waits for all ranks."""
+        if self._group is None:
+            return wish
+        wishes = torch.tensor([int(wish)], dtype=torch.int64)
+        dist.all_reduce(wishes, op=dist.ReduceOp.BOR, group=self._group)
+        return Wish(int(wishes[0]))

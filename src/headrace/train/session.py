@@ -55,7 +55,7 @@ class Phase:
     def stop_agreed(self) -> bool:
         """Whether to leave now: the same answer on all ranks, which must all ask. Says also that
         this rank is alive."""
-        return self._session.stop_agreed_now()
+        return self._session.stop_agreed()
 
 
 class Session:
@@ -84,7 +84,7 @@ class Session:
         self._precision = precision_of(self.settings.precision)
         self._stop = stop
         self._reporter = reporter
-        self._agreement = Agreement(group.control)
+        self.agreement = Agreement(group.control)
         self._interval = choose_interval(self.settings)
         self._saving = Saving(
             self.run_dir.checkpoints,
@@ -96,6 +96,7 @@ class Session:
         self._save_agreed = False
         self._phase = "init"
         self._models: list[nn.Module] = []
+        self._parameters: dict[nn.Module, list[nn.Parameter]] = {}
         self._tracked: Tracked | None = None
         self._data_state: dict[str, int | str] | None = None
         self._source: data.Batches | None = None
@@ -150,11 +151,17 @@ class Session:
         """
         parallel = replicate(model, self.group, unused_parameters=unused_parameters)
         self._models.append(parallel)
+        self._parameters[parallel] = list(parallel.parameters())
         return parallel
 
     def models(self) -> Sequence[nn.Module]:
         """All that ``parallelize`` returned."""
         return self._models
+
+    def parameters_of(self, model: nn.Module) -> Sequence[nn.Parameter]:
+        """Those of a model that ``parallelize`` returned are known; walking a model takes time."""
+        known = self._parameters.get(model)
+        return list(model.parameters()) if known is None else known
 
     def track(self, **objects: object) -> None:
         """Name what belongs to the training state, and restore it from the newest good checkpoint.
@@ -259,16 +266,13 @@ class Session:
     def _stop_or_save(self, tracked: Tracked) -> bool:
         """At a boundary: whether to stop here; save if that was agreed on."""
         with self.watch.during("sync"):
-            self._heed(self._agreement.read())
-        if self.stopped:
-            return True
-        if self._save_agreed:
+            self._heed(self.agreement.at_boundary(self.wish()))
+        if self._save_agreed and not self.stopped:
             self._save(tracked, must=False)
-        with self.watch.during("sync"):
-            self._agreement.launch(self._wish())
-        return False
+        return self.stopped
 
-    def _wish(self) -> Wish:
+    def wish(self) -> Wish:
+        """What this rank wants all to do after the step."""
         wish = Wish.STOP if self._stop.is_set else Wish.NOTHING
         if self.rank == 0 and due_by_time(
             self._interval, now_s=time.monotonic(), saved_s=self._saved_s
@@ -300,7 +304,6 @@ class Session:
             self._report(step_s, seconds)
 
     def _finish_steps(self, tracked: Tracked) -> None:
-        self._agreement.read()  # a stop wished in the last step is answered by what comes after
         if self._saving.newest_step != self.step:
             self._save(tracked, must=True)
 
@@ -328,7 +331,7 @@ class Session:
 
     def clip_grad_norm(self, model: nn.Module, max_norm: float) -> torch.Tensor:
         """Scale gradients so that their norm is at most ``max_norm``; return the norm before."""
-        return nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+        return nn.utils.clip_grad_norm_(self.parameters_of(model), max_norm)
 
     # --- everything else -------------------------------------------------------------------------
 
@@ -340,19 +343,11 @@ class Session:
             with self.phase("evaluate"):
                 yield from evaluation_micros(dataset, batch=batch, group=self.group)
 
-        return Evaluation(micros(), group=self.group, stopping=self._stopping)
+        return Evaluation(micros(), group=self.group, stopping=self.stop_agreed)
 
-    def _stopping(self) -> bool:
-        self._heed(self._agreement.read())
-        self._agreement.launch(self._wish())
-        self._reporter.beat(self.step)
-        return self.stopped
-
-    def stop_agreed_now(self) -> bool:
+    def stop_agreed(self) -> bool:
         """See ``Phase.stop_agreed``."""
-        earlier = self._agreement.read()
-        self._agreement.launch(self._wish())
-        self._heed(earlier | self._agreement.read())
+        self._heed(self.agreement.settle(self.wish()))
         self._reporter.beat(self.step)
         return self.stopped
 
@@ -397,7 +392,6 @@ class Session:
     def finish(self) -> None:
         """Wait for the last checkpoint and say goodbye. Called on leaving the session."""
         self._finish_left_step()
-        self._agreement.read()
         with self.phase("checkpoint"):
             self._saving.close(self.step)
         self._reporter.end(

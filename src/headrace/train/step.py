@@ -9,12 +9,15 @@ the count is all-reduced meanwhile, and gradients are scaled afterwards only if 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from headrace.train.agreement import Agreement, Wish
 from headrace.train.data_parallel import without_sync
 from headrace.train.errors import OutOfOrder
 from headrace.train.group import Group
@@ -65,37 +68,43 @@ class Expected:
 class Totals:
     """Loss sum and count over the micro-batches of this rank, then over all ranks.
 
-    On a GPU the sum, and a count that lies there, stay on the device; a count known to the host is
-    all-reduced on the host, beside the backward.
+    What the host knows is all-reduced on the host, beside the backward: sum, count, and how many
+    ranks wish what (``train.agreement``). On a GPU the sum, and a count that lies there, stay on
+    the device.
     """
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        self._on_gpu = group.device.type == "cuda"
-        self._host = torch.zeros(2, dtype=torch.float64)
-        self._device = torch.zeros(2, dtype=torch.float64, device=group.device)
+        self._loss_sum = 0.0
+        self._count = 0.0
         self._count_on_gpu = False
+        self._on_gpu = group.device.type == "cuda"
+        if self._on_gpu:
+            self._device = torch.zeros(2, dtype=torch.float64, device=group.device)
+        self._host = torch.empty(0)
         self._works: list[dist.Work] = []
 
     def add(self, loss_sum: torch.Tensor, count: Count, weight: float) -> None:
-        self._count_on_gpu |= isinstance(count, torch.Tensor) and count.is_cuda
+        count_on_gpu = isinstance(count, torch.Tensor) and count.is_cuda
+        self._count_on_gpu |= count_on_gpu
         if weight == 0.0:
             return
         if self._on_gpu:
             self._device[0] += loss_sum.detach()
         else:
-            self._host[0] += float(loss_sum.detach())
-        if isinstance(count, torch.Tensor) and count.is_cuda:
-            self._device[1] += count.detach()
+            self._loss_sum += loss_sum.item()
+        if count_on_gpu:
+            self._device[1] += count
         else:
-            self._host[1] += float(count)
+            self._count += float(count)
 
-    def launch(self) -> None:
+    def launch(self, wish: Wish) -> None:
         """Start the sums over all ranks."""
+        wishes = [float(one in wish) for one in Wish]
+        self._host = torch.tensor([self._loss_sum, self._count, *wishes], dtype=torch.float64)
         if self._group.control is None:
             return
-        if not self._count_on_gpu:
-            self._works.append(_all_reduce(self._host, self._group.control))
+        self._works.append(_all_reduce(self._host, self._group.control))
         if self._on_gpu:
             self._works.append(_all_reduce(self._device, None))
 
@@ -110,12 +119,18 @@ class Totals:
             count = self._device[1]
             factor = torch.where(count > 0, expected / count, torch.zeros_like(count))
             return self._device[0] / count, factor
-        count_on_host = float(self._host[1])
+        count_on_host = self._host[1].item()
         loss_sum = self._device[0] if self._on_gpu else self._host[0]
         if count_on_host == 0.0:
             return torch.full_like(loss_sum, float("nan")), 0.0
         factor_on_host = None if count_on_host == expected else expected / count_on_host
         return loss_sum / count_on_host, factor_on_host
+
+    def wish(self) -> Wish:
+        """What any rank wished, after ``finish``."""
+        wishes = self._host[2:].tolist()
+        found = [one for one, ranks in zip(Wish, wishes, strict=True) if ranks > 0]
+        return reduce(or_, found, Wish.NOTHING)
 
 
 def _all_reduce(values: torch.Tensor, group: dist.ProcessGroup | None) -> dist.Work:
@@ -129,10 +144,15 @@ class Surroundings(Protocol):
     group: Group
     watch: Stopwatch
     expected: Expected
+    agreement: Agreement
+
+    def wish(self) -> Wish: ...
 
     def autocast(self) -> AbstractContextManager[None]: ...
 
     def models(self) -> Sequence[nn.Module]: ...
+
+    def parameters_of(self, model: nn.Module) -> Sequence[nn.Parameter]: ...
 
 
 class Step:
@@ -171,7 +191,8 @@ class Step:
                 remedy="model = run.parallelize(model)",
             )
         with session.watch.during("forward_backward"):
-            kept = _set_aside([model])
+            parameters = session.parameters_of(model)
+            kept = _set_aside(parameters)
             totals = Totals(session.group)
             last = len(self._micros) - 1
             for number, micro in enumerate(self._micros):
@@ -181,16 +202,17 @@ class Step:
                     totals.add(loss_sum, count, micro.weight)
                     factor = self._factor(micro, count, first=number == 0)
                     if number == last:
-                        totals.launch()
+                        totals.launch(session.wish())
                     (loss_sum * factor).backward()  # type: ignore[no-untyped-call]
-        self.loss = self._finish(totals, [model], kept)
+        self.loss = self._finish(totals, parameters, kept)
         return self.loss
 
     def __iter__(self) -> Iterator[Micro]:
         """Micro-batches for a loop of one's own: ``step.scale(loss).backward()`` once for each."""
         session = self._session
         models = session.models()
-        kept = _set_aside(models)
+        parameters = [p for model in models for p in session.parameters_of(model)]
+        kept = _set_aside(parameters)
         self._totals = Totals(session.group)
         last = len(self._micros) - 1
         for number, micro in enumerate(self._micros):
@@ -207,8 +229,8 @@ class Step:
                     remedy="call step.scale(loss).backward() once for each micro-batch",
                 )
         totals, self._totals = self._totals, None
-        totals.launch()
-        self.loss = self._finish(totals, models, kept)
+        totals.launch(session.wish())
+        self.loss = self._finish(totals, parameters, kept)
 
     def scale(self, loss: torch.Tensor, *, count: Count | None = None) -> torch.Tensor:
         """What to call ``backward`` on for the current micro-batch.
@@ -239,13 +261,18 @@ class Step:
         return micro.weight * session.group.world_size / self._expected
 
     def _finish(
-        self, totals: Totals, models: Sequence[nn.Module], kept: dict[nn.Parameter, torch.Tensor]
+        self,
+        totals: Totals,
+        parameters: Sequence[nn.Parameter],
+        kept: dict[nn.Parameter, torch.Tensor],
     ) -> torch.Tensor:
         with self._session.watch.during("sync"):
             loss, factor = totals.finish(self._expected)
+            self._session.agreement.hear(totals.wish())
         with self._session.watch.during("forward_backward"):
             if factor is not None:
-                scale_in_place(_gradients(models), factor)
+                gradients = [p.grad for p in parameters if p.grad is not None]
+                scale_in_place(gradients, factor)
             for parameter, gradient in kept.items():
                 if parameter.grad is None:
                     parameter.grad = gradient
@@ -254,16 +281,11 @@ class Step:
         return loss
 
 
-def _set_aside(models: Sequence[nn.Module]) -> dict[nn.Parameter, torch.Tensor]:
+def _set_aside(parameters: Sequence[nn.Parameter]) -> dict[nn.Parameter, torch.Tensor]:
     """Gradients of an earlier backward, which must not be scaled with the coming ones."""
     kept = {}
-    for model in models:
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                kept[parameter] = parameter.grad.clone()
-                parameter.grad = None
+    for parameter in parameters:
+        if parameter.grad is not None:
+            kept[parameter] = parameter.grad.clone()
+            parameter.grad = None
     return kept
-
-
-def _gradients(models: Sequence[nn.Module]) -> list[torch.Tensor]:
-    return [p.grad for model in models for p in model.parameters() if p.grad is not None]

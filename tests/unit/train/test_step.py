@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from headrace.train.agreement import Agreement, Wish
 from headrace.train.errors import OutOfOrder
 from headrace.train.group import Group
 from headrace.train.step import Expected, Micro, Step
@@ -22,10 +23,17 @@ class World:
         self.group = ALONE
         self.watch = Stopwatch(lambda: 0.0)
         self.expected = Expected(ALONE, expected)
+        self.agreement = Agreement(None)
         self._models = [model]
 
     def autocast(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def wish(self) -> Wish:
+        return Wish.SAVE
+
+    def parameters_of(self, model: nn.Module) -> Sequence[nn.Parameter]:
+        return list(model.parameters())
 
     def models(self) -> Sequence[nn.Module]:
         return self._models
@@ -101,6 +109,12 @@ def test_two_losses_of_a_step_have_counts_of_their_own() -> None:
     _, wanted = reference(net, SAMPLES)
     assert net.weight.grad is not None
     torch.testing.assert_close(net.weight.grad, wanted * 4 / 3)
+
+
+def test_wishes_ride_on_the_count() -> None:
+    world = World(model())
+    step_over(world, [8]).backward(world.models()[0], squares)
+    assert world.agreement.at_boundary(Wish.NOTHING) == Wish.SAVE
 
 
 def test_a_stand_in_counts_for_nothing() -> None:
