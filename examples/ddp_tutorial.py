@@ -1,5 +1,7 @@
 """Plain PyTorch data parallelism, as the tutorials write it. It knows nothing of Headrace.
 
+Either of these starts it:
+
     torchrun --nproc-per-node 2 examples/ddp_tutorial.py
     headrace run --ranks-per-node 2 -- python examples/ddp_tutorial.py
 """
