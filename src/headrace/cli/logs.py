@@ -1,0 +1,82 @@
+"""``headrace logs RUN``: what its ranks wrote."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.cli.follow import Follower
+    from headrace.control.client import Client
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+_PAUSE_S = 0.5
+
+
+@app.command()
+def logs(
+    run: Annotated[str, typer.Argument(help="Run id, its number, or a run directory.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+    rank: Annotated[int | None, typer.Option("--rank", min=0, help="Only this rank.")] = None,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=0, help="Only this attempt; from 0.")
+    ] = None,
+) -> None:
+    """Print what RUN wrote, node by node; lines of several ranks start with [rank]."""
+    from headrace.cli.follow import Follower
+    from headrace.core.rundir import find_run
+    from headrace.engines.local.site import runs_of
+
+    found = find_run(run, runs_of(os.environ))
+    follower = Follower(found, attempt=attempt)
+    printer = Printer(rank)
+    if not follow:
+        printer.show(follower)
+        return
+    from headrace.cli.connection import connect
+
+    _until_ended(connect(), found.run_id, [(follower, printer)])
+
+
+class Printer:
+    """Prints lines to stdout and stderr as the ranks did; names the rank once there are several."""
+
+    def __init__(self, rank: int | None = None, *, prefix: str = "") -> None:
+        self._rank = rank
+        self._prefix = prefix
+        self._seen: set[int] = set()
+
+    def show(self, follower: "Follower") -> None:
+        lines = [line for line in follower.lines() if self._rank in (None, line.rank)]
+        self._seen.update(line.rank for line in lines)
+        for line in lines:
+            mark = f"[{self._prefix}{line.rank}] " if len(self._seen) > 1 or self._prefix else ""
+            stream = sys.stderr if line.stream == "e" else sys.stdout
+            stream.buffer.write(mark.encode() + line.text + b"\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def follow_runs(client: "Client", name: str, runs: Sequence[str]) -> None:
+    """Print the logs of ``runs`` until ``name``, which stands for all, has ended."""
+    from headrace.cli.follow import Follower
+    from headrace.core.rundir import find_run
+    from headrace.engines.local.site import runs_of
+
+    folder = runs_of(os.environ)
+    shown = [
+        (Follower(find_run(run, folder)), Printer(prefix=f"{run}:" if len(runs) > 1 else ""))
+        for run in runs
+    ]
+    _until_ended(client, name, shown)
+
+
+def _until_ended(client: "Client", name: str, shown: "Sequence[tuple[Follower, Printer]]") -> None:
+    while True:
+        ended = all(row.state.is_final for row in client.wait(name, timeout_s=_PAUSE_S))
+        for follower, printer in shown:
+            printer.show(follower)
+        if ended:
+            return
