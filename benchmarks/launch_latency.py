@@ -1,8 +1,8 @@
 """How long the user waits: help, submission, first line of output; torchrun beside it.
 
-Promises: ``headrace --help`` under 150 ms; ``headrace run`` back under 500 ms with the daemon up; from
-submission to the first line of a 2-rank program that imports nothing, at most 0.3 of what torchrun
-takes for the same program in the same run. Medians; losses are printed as they are.
+Promises: ``headrace --help`` under 150 ms; ``headrace run`` back under 500 ms with the daemon up;
+from submission to the first line of a 2-rank program that imports nothing, at most 0.3 of what
+torchrun takes for the same program in the same run. Medians; losses are printed as they are.
 
 Run: ``.venv/bin/python benchmarks/launch_latency.py``
 """
