@@ -1,4 +1,4 @@
-.PHONY: help demo test slow lint type bench docs fmt clean
+.PHONY: help demo test slow lint type bench fmt clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -27,8 +27,6 @@ type: .venv/ready ## mypy, strict
 bench: .venv/ready ## Benchmarks, each beside its peer or limit
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
-docs: .venv/ready ## Regenerate the generated pages of docs/reference
-	$(BIN)/python scripts/docs
 
 fmt: .venv/ready ## Format and sort imports
 	$(BIN)/ruff check --fix .
