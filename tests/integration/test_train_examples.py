@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,17 +9,11 @@ from pathlib import Path
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_the_plain_ddp_example_runs_under_torchrun_and_saves(tmp_path: Path) -> None:
     weights = tmp_path / "weights.pt"
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-        *("--master-port", str(free_port()), str(EXAMPLES / "ddp_tutorial.py")),
+        *("--standalone", str(EXAMPLES / "ddp_tutorial.py")),
         *("--epochs", "2", "--checkpoint", str(weights)),
     ]
     done = subprocess.run(

@@ -107,7 +107,7 @@ def run(
         or None,
     }
     spec = _read(
-        job or [], context.obj, {k: v for k, v in overrides.items() if v not in (None, [])}
+        job or [], context.obj, {k: v for k, v in overrides.items() if v not in (None, [], ())}
     )
     from headrace.cli.connection import connect
     from headrace.spec.write import to_yaml
