@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from headrace.core.events import Placed
-from headrace.core.records import Record
 from headrace.core.states import State
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.placement import Free, never_fits, place, shortage
+from headrace.schedule.queue import Queued, Running
 from headrace.schedule.reason import (
     ArrayThrottle,
     Dependency,
@@ -28,40 +28,6 @@ from headrace.schedule.reason import (
     Reason,
 )
 from headrace.schedule.request import Request
-
-
-class After(Record, frozen=True, kw_only=True):
-    """``condition``: ok (must end COMPLETED), notok (must end otherwise), any.
-
-    ``state``: the other run's state now; None when it is not known, which counts as ended but not
-    as COMPLETED.
-    """
-
-    run_id: str
-    condition: str
-    state: State | None
-
-
-class Queued(Record, frozen=True, kw_only=True):
-    """A run that waits. Times are seconds since 1970."""
-
-    id: str
-    request: Request
-    submitted_s: float
-    priority: int = 0
-    held: bool = False
-    begin_s: float | None = None
-    after: tuple[After, ...] = ()
-    array_id: str | None = None
-    array_throttle: int | None = None
-
-
-class Running(Record, frozen=True, kw_only=True):
-    """A run that holds its place."""
-
-    id: str
-    placed: tuple[Placed, ...]
-    array_id: str | None = None
 
 
 class Start(NamedTuple):
@@ -99,7 +65,7 @@ def decide(
     """Decide for all of ``queue``, in any order, what starts on ``nodes`` at ``now_s``."""
     held_places = [piece for run in running for piece in run.placed]
     free, unclaimed = Free(nodes, held_places), Free(nodes, held_places)
-    elements = Counter(run.array_id for run in running if run.array_id is not None)
+    elements = Counter(run.job.array_id for run in running if run.job.array_id is not None)
     starts: list[Start] = []
     reasons: dict[str, Reason] = {}
     first_blocked: str | None = None

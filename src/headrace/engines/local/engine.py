@@ -51,8 +51,9 @@ from headrace.engines.local.submission import (
     recover,
 )
 from headrace.schedule.capacity import Capacity
-from headrace.schedule.decide import After, Queued, Running, decide
+from headrace.schedule.decide import decide
 from headrace.schedule.placement import Free, place
+from headrace.schedule.queue import After, Queued, Running
 from headrace.schedule.reason import sentence
 from headrace.schedule.request import request_of
 from headrace.spec.job import JobSpec
@@ -296,30 +297,34 @@ class LocalEngine:
     def _queue(self) -> tuple[list[Queued], list[Running]]:
         queue, running = [], []
         for run_id, member in self._members.items():
-            asked, history = member.asked, member.history
+            job = self._queued(member)
             if run_id in self._live:
-                running.append(Running(id=run_id, placed=history.placed, array_id=asked.array_id))
-                continue
-            queue.append(
-                Queued(
-                    id=run_id,
-                    request=asked.request,
-                    submitted_s=asked.submitted_s,
-                    priority=asked.priority,
-                    held=history.held,
-                    after=tuple(
-                        After(
-                            run_id=one.run_id,
-                            condition=one.condition,
-                            state=self._state_of(one.run_id),
-                        )
-                        for one in asked.after
-                    ),
-                    array_id=asked.array_id,
-                    array_throttle=asked.array_throttle,
-                )
-            )
+                began_s, placed = member.history.placed_s, member.history.placed
+                running.append(Running(job=job, started_s=began_s, placed=placed))
+            else:
+                queue.append(job)
         return queue, running
+
+    def _queued(self, member: Member) -> Queued:
+        asked = member.asked
+        return Queued(
+            id=asked.run_id,
+            request=asked.request,
+            submitted_s=asked.submitted_s,
+            user=asked.user,
+            priority=asked.priority,
+            held=member.history.held,
+            after=tuple(
+                After(
+                    run_id=one.run_id,
+                    condition=one.condition,
+                    state=self._state_of(one.run_id),
+                )
+                for one in asked.after
+            ),
+            array_id=asked.array_id,
+            array_throttle=asked.array_throttle,
+        )
 
     def _state_of(self, run_id: str) -> State | None:
         found = self._index.by_name(run_id)

@@ -19,8 +19,8 @@ class History(Record, frozen=True, kw_only=True):
     """A run's past and present.
 
     ``begun``: the present lead has said that it started. ``lead_end``: how it ended, if it did.
-    ``cancel_by``: who asked to cancel. ``lead_time_s``: seconds that leads have used so far, the
-    present one's open stretch left out.
+    ``placed_s``: when the present place was given. ``cancel_by``: who asked to cancel.
+    ``lead_time_s``: seconds that leads have used so far, the present one's open stretch left out.
     """
 
     state: State = State.PENDING
@@ -28,6 +28,7 @@ class History(Record, frozen=True, kw_only=True):
     held: bool = False
     cancel_by: str | None = None
     placed: tuple[Placed, ...] = ()
+    placed_s: float = 0.0
     ended_s: float | None = None
     exit_code: int | None = None
     detail: str = ""
@@ -87,7 +88,7 @@ def _engine_event(history: History, entry: Entry) -> History:
         case events.CancelAsked(by=by):
             return replace(history, cancel_by=by)
         case events.Started(placed=placed):
-            return replace(history, state=State.RUNNING, placed=placed)
+            return replace(history, state=State.RUNNING, placed=placed, placed_s=entry.time_s)
         case events.Requeued(detail=detail):
             return replace(history, state=State.PENDING, placed=(), detail=detail)
         case events.Ended(state=state, exit_code=exit_code, detail=detail):

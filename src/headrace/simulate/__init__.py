@@ -1,0 +1,1 @@
+"""What would happen: traces replayed on the very code that schedules live runs."""
