@@ -1,78 +1,21 @@
 """From the command line to the ranks and back, with the real daemon and the real lead."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-import pytest
+from tests.integration.site import HEADRACE, Site, until
 
-from headrace.core.events import LeadStarted
+from headrace.control.client import Client
 from headrace.core.process import marked
-from headrace.core.rundir import RunDir, merged_events, read_events
+from headrace.core.rundir import read_events
+from headrace.spec import from_flags, to_yaml
 
-HEADRACE = str(Path(sys.executable).with_name("headrace"))
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "ddp_tutorial.py"
-
-
-class Site:
-    """Headrace with places of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.runs = folder / "runs"
-        self.environment = dict(os.environ) | {
-            "HEADRACE_RUNS": str(self.runs),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "XDG_RUNTIME_DIR": str(folder),
-        }
-
-    def __call__(self, *words: str, check: bool = True) -> str:
-        done = subprocess.run(
-            [HEADRACE, *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-        )
-        assert done.returncode == 0 or not check, done.stdout + done.stderr
-        return done.stdout
-
-    def status(self, run_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self("status", run_id, "--json"))
-        return found
-
-    def daemon_pid(self) -> int:
-        match = re.search(r"pid (\d+)", self("daemon", "status"))
-        assert match is not None
-        return int(match[1])
-
-    def lead_pid(self, run_id: str) -> int:
-        entries = merged_events(RunDir(self.runs / run_id))
-        return [e.event.pid for _, e in entries if isinstance(e.event, LeadStarted)][-1]
-
-
-@pytest.fixture
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("s"))
-    yield made
-    for row in json.loads(made("ps", "--json", check=False) or "{}").get("runs", []):
-        made("cancel", "--now", row["id"], check=False)
-    made("daemon", "stop", check=False)
-
-
-def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_a_plain_ddp_script_ends_with_the_loss_it_has_under_torchrun(site: Site) -> None:
@@ -131,15 +74,32 @@ def _command(pid: int) -> str:
         return ""
 
 
-def test_queued_runs_never_share_a_core_and_start_by_priority_then_age(site: Site) -> None:
-    (site.runs.parent / "config" / "headrace").mkdir(parents=True)
-    (site.runs.parent / "config" / "headrace" / "site.toml").write_text("[local]\ncpus = 1\n")
-    blocker = site("run", "--name", "first", "--", "sleep", "3").strip()
-    low = [site("run", "--name", "low", "--", "date", "+%s.%N").strip() for _ in range(3)]
-    high = site("run", "--name", "high", "--priority", "5", "--", "date", "+%s.%N").strip()
-    site("wait", blocker, high, *low)
-    times = {run_id: float(site("logs", run_id)) for run_id in (high, *low)}
-    assert sorted(times, key=lambda run_id: times[run_id]) == [high, *low]
+STAMPS = 'echo start "$HEADRACE_RUN_ID" >> stamps; sleep 0.1; echo end "$HEADRACE_RUN_ID" >> stamps'
+
+
+def test_40_runs_of_a_core_share_2_cores_and_start_by_priority_then_age(site: Site) -> None:
+    site.configure("[local]\ncpus = 2\n")
+    work = site.runs.parent
+    gate = ("sh", "-c", "while [ ! -e open ]; do sleep 0.1; done")
+    words = ("--cpus-per-rank", "2", "--workdir", str(work), "--", *gate)
+    gatekeeper = site("run", "--name", "gate", *words).strip()
+    client = Client(site.environment, runs=site.runs)
+    asked = []
+    for number in range(40):
+        fields = {"cpus_per_rank": 1, "priority": number * 7 % 4, "name": "stamp"}
+        spec = from_flags(("sh", "-c", STAMPS), overrides=fields, cwd=work)
+        asked.append((-spec.priority, number, client.submit(to_yaml(spec), os.environ).id))
+    assert {row.state for row in client.runs(ended=False) if row.id != gatekeeper} == {"PENDING"}
+    (work / "open").touch()
+    until(lambda: client.runs(ended=False) == [], timeout_s=120.0)
+
+    assert {row.state for row in client.runs(ended=True)} == {"COMPLETED"}
+    stamps = [line.split() for line in (work / "stamps").read_text().splitlines()]
+    at_a_time = list(accumulate(1 if word == "start" else -1 for word, _ in stamps))
+    assert len(stamps) == 80
+    assert max(at_a_time) == 2
+    wanted = [run_id for _, _, run_id in sorted(asked)]
+    assert sorted(wanted, key=site.started_s) == wanted
 
 
 def test_a_broken_job_file_is_three_lines_exit_2_and_queues_nothing(site: Site) -> None:

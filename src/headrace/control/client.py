@@ -29,6 +29,7 @@ _TRIES = 3
 _START_S = 30.0
 _STOP_S = 10.0
 _POLL_S = 0.01
+_AGAIN_S = 0.2
 _ANSWER_S = 60.0
 _SUBMIT_S = 600.0
 _LONG_POLL_S = 25.0
@@ -179,22 +180,16 @@ class Client:
     def start(self) -> None:
         """Start the daemon, or wait for the one that another command has just started."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        environment = {k: v for k, v in self._environ.items() if k not in _OF_A_RUN}
         begin = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "headrace.control.daemon"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=environment,
-                start_new_session=True,
-            )
+        child = self._spawn()
         deadline_s = time.monotonic() + _START_S
         while not self._answers():
             status = child.poll()
-            if status not in (None, _ALREADY_RUNNING):
+            if status == _ALREADY_RUNNING:  # another one comes up, or is about to end
+                time.sleep(_AGAIN_S)
+                if not self._answers():
+                    child = self._spawn()
+            elif status is not None:
                 raise DaemonNotStarted(
                     f"ended with exit status {status}", self.log, self._tail(begin)
                 )
@@ -203,6 +198,19 @@ class Client:
                 raise DaemonNotStarted(how, self.log, self._tail(begin))
             time.sleep(_POLL_S)
         child.returncode = child.returncode or 0  # it is to outlive us: nobody waits for it
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        environment = {k: v for k, v in self._environ.items() if k not in _OF_A_RUN}
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "headrace.control.daemon"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=environment,
+                start_new_session=True,
+            )
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

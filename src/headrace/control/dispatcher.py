@@ -66,9 +66,10 @@ class Dispatcher:
             self._watched.clear()
 
     async def _watch(self) -> None:
+        """Watch each lead once: also one that has just gone is the engine's until collected."""
         loop = asyncio.get_running_loop()
         for run_id, descriptor in (await self.call(self._engine.leads)).items():
-            if run_id not in self._watched:
+            if run_id not in self._watched and run_id not in self._gone:
                 self._watched[run_id] = descriptor
                 loop.add_reader(descriptor, self._lead_gone, run_id)
 
