@@ -7,6 +7,7 @@ torchrun takes for the same program in the same run. Medians; losses are printed
 Run: ``.venv/bin/python benchmarks/launch_latency.py``
 """
 
+import compileall
 import os
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+SOURCE = Path(__file__).parent.parent / "src"
 PROGRAM = "import os\nprint('hello', os.environ['RANK'], flush=True)\n"
 REPEATS = 5
 
@@ -60,6 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hr-") as folder:
         program = Path(folder) / "program.py"
         program.write_text(PROGRAM)
+        compileall.compile_dir(SOURCE, quiet=1)  # pip did it for torch when it was installed
         environment = os.environ | {
             "HEADRACE_RUNS": f"{folder}/runs",
             "XDG_STATE_HOME": f"{folder}/state",

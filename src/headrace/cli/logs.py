@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from headrace.control.client import Client
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
-_PAUSE_S = 0.5
+_PAUSE_MIN_S, _PAUSE_MAX_S = 0.03, 0.5
 
 
 @app.command()
@@ -48,7 +48,8 @@ class Printer:
         self._prefix = prefix
         self._seen: set[int] = set()
 
-    def show(self, follower: "Follower") -> None:
+    def show(self, follower: "Follower") -> bool:
+        """Whether there was anything new to print."""
         lines = [line for line in follower.lines() if self._rank in (None, line.rank)]
         self._seen.update(line.rank for line in lines)
         for line in lines:
@@ -57,6 +58,7 @@ class Printer:
             stream.buffer.write(mark.encode() + line.text + b"\n")
         sys.stdout.flush()
         sys.stderr.flush()
+        return bool(lines)
 
 
 def follow_runs(client: "Client", name: str, runs: Sequence[str]) -> None:
@@ -74,9 +76,11 @@ def follow_runs(client: "Client", name: str, runs: Sequence[str]) -> None:
 
 
 def _until_ended(client: "Client", name: str, shown: "Sequence[tuple[Follower, Printer]]") -> None:
+    """Looks often while lines come, and less and less often while none do."""
+    pause_s = _PAUSE_MIN_S
     while True:
-        ended = all(row.state.is_final for row in client.wait(name, timeout_s=_PAUSE_S))
-        for follower, printer in shown:
-            printer.show(follower)
+        ended = all(row.state.is_final for row in client.wait(name, timeout_s=pause_s))
+        new = [printer.show(follower) for follower, printer in shown]
         if ended:
             return
+        pause_s = _PAUSE_MIN_S if any(new) else min(_PAUSE_MAX_S, pause_s * 1.2)
