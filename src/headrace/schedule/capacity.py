@@ -38,8 +38,12 @@ class Capacity(Record, frozen=True, kw_only=True):
 
 
 def is_kind(gpu: Gpu, wanted: str | None) -> bool:
+    return is_kind_name(gpu.kind, wanted)
+
+
+def is_kind_name(kind: str, wanted: str | None) -> bool:
     """Whether a request for ``wanted`` may get this GPU: "h100" matches "NVIDIA H100 80GB HBM3"."""
     if wanted is None:
         return True
-    words = gpu.kind.lower().replace("-", " ").replace("_", " ").split()
-    return wanted.lower() == gpu.kind.lower() or wanted.lower() in words
+    words = kind.lower().replace("-", " ").replace("_", " ").split()
+    return wanted.lower() == kind.lower() or wanted.lower() in words

@@ -1,0 +1,1 @@
+"""How a queue is walked: one file each."""

@@ -1,0 +1,69 @@
+"""Conservative backfill: every waiting run has a reservation, and none is ever made later.
+
+When something is given back early, each reservation in queue order is taken out and put in again
+(Batsched's incremental compression); building them all anew would move some later.
+"""
+
+from headrace.schedule.profile import Booking, Profile
+from headrace.schedule.scheduler import Scheduler, Waiting
+
+_OVERRUN_S = 1.0  # a run beyond its limit is expected to end this soon
+
+
+class Conservative:
+    """Keeps the profile and the reservations from walk to walk."""
+
+    def __init__(self) -> None:
+        self._profile: Profile | None = None
+        self.booked: dict[Waiting, Booking] = {}
+
+    def walk(self, scheduler: Scheduler, now_s: float) -> None:
+        everything = scheduler.released or self._overrun(scheduler, now_s)
+        profile = self._present(scheduler, now_s)
+        queue = scheduler.waiting if everything else scheduler.fresh
+        for waiting in list(queue):
+            old = self.booked.pop(waiting, None)
+            if old is not None:
+                profile.cancel(old)
+            booking = profile.first_fit(
+                waiting.demand.shape,
+                (waiting.least, waiting.most),
+                waiting.demand.allowed,
+                waiting.limit_s,
+                prefer=scheduler.prefer,
+                leaves=scheduler.sites.leaves,
+            )
+            if booking is None:
+                continue
+            profile.book(booking)
+            if booking.start_s <= now_s:
+                scheduler.start(waiting, booking.grants, now_s)
+            else:
+                self.booked[waiting] = booking
+        if any(waiting.started for waiting in queue):
+            scheduler.drop_started()
+
+    def _overrun(self, scheduler: Scheduler, now_s: float) -> bool:
+        """Forget everything when a run is beyond its limit: no promise could be kept."""
+        overrun = bool(scheduler.ends) and scheduler.ends[0].end_s <= now_s
+        if overrun:
+            self._profile = None
+            self.booked.clear()
+        return overrun
+
+    def _present(self, scheduler: Scheduler, now_s: float) -> Profile:
+        """The profile as of now: what ended early is free."""
+        if self._profile is None:
+            held = [
+                (max(active.end_s, now_s + _OVERRUN_S), active.grants) for active in scheduler.ends
+            ]
+            self._profile = Profile(scheduler.pool, now_s, held)
+            return self._profile
+        profile = self._profile
+        profile.advance(now_s)
+        for active in scheduler.gone:
+            if active.end_s > now_s:
+                profile.cancel(Booking(now_s, active.end_s, active.grants))
+        for waiting in [one for one in self.booked if one.removed]:
+            profile.cancel(self.booked.pop(waiting))
+        return profile

@@ -1,0 +1,104 @@
+"""What will be free, step by step from now on, and the first time a run fits through its limit."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import NamedTuple
+
+from headrace.schedule.choice import Preference, choose
+from headrace.schedule.pool import Grants, Pool, Shape
+
+
+class Booking(NamedTuple):
+    """Nodes kept from ``start_s`` to ``end_s``."""
+
+    start_s: float
+    end_s: float
+    grants: Grants
+
+
+class Profile:
+    """Pools over time: ``pools[i]`` holds from ``times_s[i]`` to the next time, the last for ever."""
+
+    def __init__(self, pool: Pool, now_s: float, held: Iterable[tuple[float, Grants]] = ()) -> None:
+        """``held``: (end, grants) of what runs now, by end."""
+        self.times_s = [now_s]
+        self.pools = [pool.copy()]
+        for end_s, grants in held:
+            if end_s == inf:
+                break
+            if end_s > self.times_s[-1]:
+                self.times_s.append(end_s)
+                self.pools.append(self.pools[-1].copy())
+            self.pools[-1].give(grants)
+
+    def advance(self, now_s: float) -> None:
+        """Forget what is past."""
+        index = bisect_left(self.times_s, now_s)
+        if index == len(self.times_s) or self.times_s[index] > now_s:
+            index -= 1
+        if index > 0:
+            del self.times_s[:index], self.pools[:index]
+        self.times_s[0] = now_s
+
+    def book(self, booking: Booking) -> None:
+        for pool in self._between(booking.start_s, booking.end_s):
+            pool.take(booking.grants)
+
+    def cancel(self, booking: Booking) -> None:
+        """Undo ``book``, for the part that is not yet past."""
+        for pool in self._between(booking.start_s, booking.end_s):
+            pool.give(booking.grants)
+
+    def _between(self, start_s: float, end_s: float) -> Sequence[Pool]:
+        first = self._split(start_s)
+        return self.pools[first : len(self.pools) if end_s == inf else self._split(end_s)]
+
+    def _split(self, time_s: float) -> int:
+        """The index of the step that begins at ``time_s``, made if need be; the past is now."""
+        index = bisect_left(self.times_s, time_s)
+        if index == len(self.times_s) or (self.times_s[index] != time_s and index > 0):
+            self.times_s.insert(index, time_s)
+            self.pools.insert(index, self.pools[index - 1].copy())
+        return index
+
+    def first_fit(
+        self,
+        shape: Shape,
+        slices: tuple[int, int],
+        allowed: int,
+        limit_s: float,
+        *,
+        prefer: Preference,
+        leaves: Sequence[int] = (),
+        latest_s: float = inf,
+    ) -> Booking | None:
+        """Where ``slices`` (least, most) first fit for ``limit_s``, beginning by ``latest_s``."""
+        least, most = slices
+        times_s, pools = self.times_s, self.pools
+        begin = 0
+        while begin < len(times_s) and times_s[begin] <= latest_s:
+            start_s = times_s[begin]
+            end_s = start_s + limit_s
+            window, blocked = pools[begin], None
+            if window.room(shape, allowed) < least:
+                begin += 1
+                continue
+            step = begin + 1
+            while step < len(times_s) and times_s[step] < end_s:
+                if pools[step].room(shape, allowed) < least:
+                    blocked = step
+                    break
+                window = window.floor(pools[step], allowed)
+                if window.room(shape, allowed) < least:
+                    blocked = begin
+                    break
+                step += 1
+            if blocked is not None:
+                begin = blocked + 1
+                continue
+            grants = choose(window, shape, least, most, allowed, prefer=prefer, leaves=leaves)
+            if grants is not None:
+                return Booking(start_s, end_s, grants)
+            begin += 1
+        return None
