@@ -3,8 +3,8 @@
 All nodes that have the same free are one entry of ``levels``: a gang of a thousand nodes is found,
 taken and given back with a few operations on integers, and its cost does not grow with its width.
 
-A *shape* is one slice of a request: what it takes of each of its nodes. A *grant* is what a run got:
-the nodes, how many slices on each, and what was taken of each.
+A *shape* is one slice of a request: what it takes of each of its nodes. A *grant* is what a run
+got: the nodes, how many slices on each, and what was taken of each.
 """
 
 from collections.abc import Iterable, Sequence

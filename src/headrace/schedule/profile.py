@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import NamedTuple
 
-from headrace.schedule.choice import Preference, choose
-from headrace.schedule.pool import Grants, Pool, Shape
+from headrace.schedule.pool import Grants, Pool
+from headrace.schedule.scheduler import Scheduler
+from headrace.schedule.state import Waiting
 
 
 class Booking(NamedTuple):
@@ -18,7 +19,7 @@ class Booking(NamedTuple):
 
 
 class Profile:
-    """Pools over time: ``pools[i]`` holds from ``times_s[i]`` to the next time, the last for ever."""
+    """Pools over time: ``pools[i]`` holds from ``times_s[i]`` on, the last one for ever."""
 
     def __init__(self, pool: Pool, now_s: float, held: Iterable[tuple[float, Grants]] = ()) -> None:
         """``held``: (end, grants) of what runs now, by end."""
@@ -62,43 +63,38 @@ class Profile:
             self.pools.insert(index, self.pools[index - 1].copy())
         return index
 
+    def split_at(self, times_s: Iterable[float]) -> None:
+        """Let a step begin at each of these times that is not past."""
+        for time_s in times_s:
+            if time_s > self.times_s[0]:
+                self._split(time_s)
+
     def first_fit(
-        self,
-        shape: Shape,
-        slices: tuple[int, int],
-        allowed: int,
-        limit_s: float,
-        *,
-        prefer: Preference,
-        leaves: Sequence[int] = (),
-        latest_s: float = inf,
+        self, waiting: Waiting, scheduler: Scheduler, *, latest_s: float = inf
     ) -> Booking | None:
-        """Where ``slices`` (least, most) first fit for ``limit_s``, beginning by ``latest_s``."""
-        least, most = slices
-        times_s, pools = self.times_s, self.pools
+        """Where the run first fits for as long as its limit, beginning by ``latest_s``."""
+        times_s, pools, least = self.times_s, self.pools, waiting.least
         begin = 0
         while begin < len(times_s) and times_s[begin] <= latest_s:
             start_s = times_s[begin]
-            end_s = start_s + limit_s
-            window, blocked = pools[begin], None
+            end_s = start_s + waiting.limit_s
+            demand = scheduler.at(waiting, start_s)
+            shape, allowed = demand.shape, demand.allowed
+            window, blocked, step = pools[begin], -1, begin + 1
             if window.room(shape, allowed) < least:
-                begin += 1
-                continue
-            step = begin + 1
-            while step < len(times_s) and times_s[step] < end_s:
+                blocked = begin
+            while blocked < 0 and step < len(times_s) and times_s[step] < end_s:
                 if pools[step].room(shape, allowed) < least:
-                    blocked = step
+                    blocked = step if scheduler.calendar.is_empty else begin
                     break
                 window = window.floor(pools[step], allowed)
                 if window.room(shape, allowed) < least:
                     blocked = begin
-                    break
                 step += 1
-            if blocked is not None:
-                begin = blocked + 1
-                continue
-            grants = choose(window, shape, least, most, allowed, prefer=prefer, leaves=leaves)
-            if grants is not None:
-                return Booking(start_s, end_s, grants)
-            begin += 1
+            if blocked < 0:
+                grants = scheduler.fit(waiting, demand, window)
+                if grants is not None:
+                    return Booking(start_s, end_s, grants)
+                blocked = begin
+            begin = blocked + 1
         return None

@@ -24,6 +24,7 @@ class Queued(Record, frozen=True, kw_only=True):
     ``limit_s``: time limit; None is unlimited. ``partitions``: any of these; none is the default
     one. ``constraint``: features of all its nodes, ``a&b`` or ``a|b``. ``priority``: the user's own
     word; it orders the runs of one user. ``nice`` is Slurm's: it lowers the multifactor priority.
+    ``resize_to``: an elastic run that was stopped to start again on this many nodes, before others.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Queued(Record, frozen=True, kw_only=True):
     after: tuple[After, ...] = ()
     array_id: str | None = None
     array_throttle: int | None = None
+    resize_to: int | None = None
 
 
 class Running(Record, frozen=True, kw_only=True):

@@ -2,159 +2,122 @@
 
 Used by the embedded engine for a live decision and by ``simulate`` for months of history: the same
 code. A *discipline* (strict, EASY, conservative, ...) walks the queue; an *order* says who comes
-first. Pure: the caller passes the time and carries the starts out.
+first. Pure: the caller passes the time and carries the decisions out.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
 from math import inf
 from operator import attrgetter
-from typing import Any, NamedTuple, Protocol
 
-from headrace.schedule.choice import Preference, choose
-from headrace.schedule.cluster import Cluster
+from headrace.core.states import State
+from headrace.schedule import elastic, preempt
+from headrace.schedule.calendar import Calendar
+from headrace.schedule.choice import choose
+from headrace.schedule.cluster import Cluster, Qos
+from headrace.schedule.eligible import why_later
 from headrace.schedule.pool import Grants, Pool, Shape, shape_of
 from headrace.schedule.queue import Queued
 from headrace.schedule.sites import Sites
-
-Key = tuple[Any, ...]
-
-
-class Demand:
-    """A shape on a set of nodes: what many runs ask for alike. Rooms are as of their stamps."""
-
-    __slots__ = ("allowed", "room", "shape", "spare", "spare_stamp", "stamp")
-
-    def __init__(self, shape: Shape, allowed: int) -> None:
-        self.shape = shape
-        self.allowed = allowed
-        self.room = self.spare = 0
-        self.stamp = self.spare_stamp = -1
-
-
-class Waiting:
-    """A run that waits for nodes. ``key``: its place in the queue."""
-
-    __slots__ = ("demand", "job", "key", "least", "limit_s", "most", "removed", "started")
-
-    def __init__(self, job: Queued, demand: Demand) -> None:
-        self.job = job
-        self.demand = demand
-        self.least = job.request.nodes_min
-        self.most = job.request.nodes_max
-        self.limit_s = inf if job.limit_s is None else job.limit_s
-        self.key: Key = ()
-        self.started = False
-        self.removed = False
-
-
-class Active:
-    """A run that holds nodes. ``end_s``: when it must have ended, by its limit."""
-
-    __slots__ = ("demand", "end_s", "grants", "job", "rank", "started_s")
-
-    def __init__(
-        self, job: Queued, demand: Demand, grants: Grants, started_s: float, rank: int
-    ) -> None:
-        self.job = job
-        self.demand = demand
-        self.grants = grants
-        self.started_s = started_s
-        self.end_s = inf if job.limit_s is None else started_s + job.limit_s
-        self.rank = (self.end_s, rank)
-
-
-class Started(NamedTuple):
-    job: Queued
-    grants: Grants
-
-
-class Order(Protocol):
-    """Who comes first. ``period_s``: how long keys stay true; None is forever."""
-
-    period_s: float | None
-
-    def recalculate(self, now_s: float) -> None: ...
-
-    def key(self, job: Queued, now_s: float) -> Key: ...
-
-    def started(self, active: Active, now_s: float) -> None: ...
-
-    def ended(self, active: Active, now_s: float) -> None: ...
-
-
-class Discipline(Protocol):
-    """How the queue is walked."""
-
-    def walk(self, scheduler: "Scheduler", now_s: float) -> None: ...
-
-
-@dataclass(frozen=True)
-class Policy:
-    """``name`` is what users type. Orders and disciplines hold state: one of each a scheduler."""
-
-    name: str
-    order: Callable[[Cluster], Order]
-    discipline: Callable[[], Discipline]
-    prefer: Preference = "pack"
-
+from headrace.schedule.state import (
+    Active,
+    Decided,
+    Demand,
+    Gate,
+    Key,
+    Policy,
+    Started,
+    Stop,
+    Waiting,
+)
 
 _by_key = attrgetter("key")
 _by_rank = attrgetter("rank")
 
 
 class Scheduler:
-    """``submit``, ``end`` and ``remove`` tell it what happened; ``decide`` says what starts.
+    """``submit``, ``end`` and ``remove`` tell it what happened; ``decide`` says what follows.
 
     ``waiting`` is in queue order, ``active`` by id, ``ends`` by expected end. ``stamp`` changes
-    with what is free; ``released`` says that something was given back, or the order changed, since
-    the last walk; ``fresh`` are the runs submitted since, ``gone`` those that gave nodes back.
+    with what is free. Since the last walk: ``released`` says that something was given back or the
+    order changed, ``fresh`` are the runs that came, ``gone`` those that gave nodes back.
     """
 
-    def __init__(self, cluster: Cluster, policy: Policy) -> None:
+    def __init__(self, cluster: Cluster, policy: Policy, *, gate: Gate | None = None) -> None:
         self.cluster = cluster
+        self.policy = policy
         self.sites = Sites(cluster)
+        self.calendar = Calendar(
+            [(one, self.sites.named(one.nodes)) for one in cluster.reservations]
+        )
+        self.qos: dict[str, Qos] = {one.name: one for one in cluster.qos}
         self.pool = Pool.empty(cluster.nodes)
         self.prefer = policy.prefer
         self.order = policy.order(cluster)
         self.discipline = policy.discipline()
+        self.gate = gate
         self.waiting: list[Waiting] = []
+        self.later: dict[str, Queued] = {}
+        self.ended: dict[str, State] = {}
         self.active: dict[str, Active] = {}
         self.ends: list[Active] = []
+        self.elements: Counter[str] = Counter()
         self.fresh: list[Waiting] = []
         self.gone: list[Active] = []
+        self.begun: list[Started] = []
+        self.stops: list[Stop] = []
         self.released = True
         self.stamp = 0
+        self._preempting = any(one.preempts for one in cluster.qos)
         self._demands: dict[tuple[Shape, int], Demand] = {}
-        self._begun: list[Started] = []
         self._count = 0
         self._recalculate_s = -inf
 
     # --- what happened ------------------------------------------------------------------------
 
     def submit(self, job: Queued, now_s: float) -> None:
-        waiting = Waiting(job, self.demand(job))
-        waiting.key = self.order.key(job, now_s)
+        if (job.held or job.after or job.begin_s is not None) and (
+            why_later(job, now_s, self.ended) is not None
+        ):
+            self.later[job.id] = job
+            return
+        waiting = Waiting(job, self.demand(job), max(now_s, job.submitted_s))
+        if self.gate is not None:
+            waiting.checked = self.gate.applies(job)
+        if job.array_throttle is not None:
+            waiting.checked = True
+        if self._preempting and job.qos in self.qos:
+            waiting.preempts = bool(self.qos[job.qos].preempts)
+        waiting.key = self.key(waiting, now_s)
         if self.waiting and waiting.key < self.waiting[-1].key:
             insort(self.waiting, waiting, key=_by_key)
         else:
             self.waiting.append(waiting)
         self.fresh.append(waiting)
 
-    def end(self, run_id: str, now_s: float) -> Active:
-        """The run has given its nodes back."""
+    def end(self, run_id: str, now_s: float, state: State = State.COMPLETED) -> Active:
+        """The run has given its nodes back. A state that is final releases who waits for it."""
         active = self.active.pop(run_id)
         del self.ends[bisect_left(self.ends, active.rank, key=_by_rank)]
         self.pool.give(active.grants)
         self.stamp += 1
         self.gone.append(active)
         self.released = True
+        job = active.job
+        if job.array_id is not None:
+            self.elements[job.array_id] -= 1
+        if self.gate is not None:
+            self.gate.end(job, active.slices)
         self.order.ended(active, now_s)
+        if self.later and state.is_final:
+            self.ended[run_id] = state
         return active
 
     def remove(self, run_id: str) -> Queued:
         """The run waits no more."""
+        if run_id in self.later:
+            return self.later.pop(run_id)
         index = next(i for i, one in enumerate(self.waiting) if one.job.id == run_id)
         self.fresh = [one for one in self.fresh if one.job.id != run_id]
         self.released = True
@@ -170,40 +133,87 @@ class Scheduler:
         insort(self.ends, active, key=_by_rank)
         self.pool.take(grants)
         self.stamp += 1
+        if job.array_id is not None:
+            self.elements[job.array_id] += 1
+        if self.gate is not None:
+            self.gate.start(job, active.slices)
         self.order.started(active, started_s)
         return active
 
     # --- what follows -------------------------------------------------------------------------
 
-    def decide(self, now_s: float) -> Sequence[Started]:
-        """One pass: what starts now. They hold their nodes from here on."""
-        self._begun = []
+    def decide(self, now_s: float) -> Decided:
+        """One pass: what starts now, and holds its nodes from here on; what must stop."""
+        self.begun, self.stops = [], []
+        if self.later:
+            self._promote(now_s)
         period_s = self.order.period_s
         if period_s is not None and now_s >= self._recalculate_s:
             self._recalculate_s = now_s + period_s
             self.reorder(now_s)
-        if self.released or self.fresh:
+        if self.released or self.fresh or now_s >= self.discipline.wake_s:
             self.discipline.walk(self, now_s)
+            if self._preempting:
+                preempt.plan(self, now_s)
+            if self.policy.elastic:
+                elastic.plan(self, now_s)
             self.released = False
             self.gone.clear()
         self.fresh.clear()
-        return self._begun
+        return Decided(self.begun, self.stops)
+
+    def wake_s(self, now_s: float) -> float:
+        """When to decide again even if nothing happens."""
+        begins = (job.begin_s for job in self.later.values() if job.begin_s is not None)
+        wake_s = min((at_s for at_s in begins if at_s > now_s), default=inf)
+        if self.waiting:
+            wake_s = min(wake_s, self.calendar.next_edge_s(now_s))
+            if self.order.period_s is not None:
+                wake_s = min(wake_s, self._recalculate_s)
+        return min(wake_s, self.discipline.wake_s)
 
     def reorder(self, now_s: float) -> None:
         self.order.recalculate(now_s)
         for waiting in self.waiting:
-            waiting.key = self.order.key(waiting.job, now_s)
+            waiting.key = self.key(waiting, now_s)
         self.waiting.sort(key=_by_key)
         self.released = True
 
+    def edge(self) -> None:
+        """A reservation begins or ends, or a node comes or goes."""
+        self.released = True
+        self.stamp += 1
+
+    def _promote(self, now_s: float) -> None:
+        """Into the queue with those that nothing keeps any more."""
+        for job in list(self.later.values()):
+            if why_later(job, now_s, self.ended) is None:
+                del self.later[job.id]
+                self.submit(job, now_s)
+
     # --- for disciplines ----------------------------------------------------------------------
 
+    def key(self, waiting: Waiting, now_s: float) -> Key:
+        """A resized run takes its place again, then who may preempt, as in Slurm, then others."""
+        ahead = 0 if waiting.job.resize_to is not None else 1 if waiting.preempts else 2
+        return (ahead, *self.order.key(waiting, now_s))
+
     def demand(self, job: Queued) -> Demand:
-        shape, allowed = shape_of(job.request), self.sites.allowed(job)
+        return self._demand(shape_of(job.request), self.sites.allowed(job))
+
+    def _demand(self, shape: Shape, allowed: int) -> Demand:
         found = self._demands.get((shape, allowed))
         if found is None:
             found = self._demands[shape, allowed] = Demand(shape, allowed)
         return found
+
+    def at(self, waiting: Waiting, start_s: float) -> Demand:
+        """What it asks for if it starts then: less what is reserved for others by its limit."""
+        if self.calendar.is_empty and waiting.job.reservation is None:
+            return waiting.demand
+        demand, end_s = waiting.demand, start_s + waiting.limit_s
+        usable = self.calendar.usable(waiting.job, demand.allowed, start_s, end_s)
+        return demand if usable == demand.allowed else self._demand(demand.shape, usable)
 
     def room(self, demand: Demand) -> int:
         """How many slices of the demand fit now."""
@@ -212,8 +222,21 @@ class Scheduler:
             demand.stamp = self.stamp
         return demand.room
 
-    def fit(self, waiting: Waiting, pool: Pool) -> Grants | None:
-        demand = waiting.demand
+    def may_start(self, waiting: Waiting) -> bool:
+        """No limit and no array throttle is in its way. Only asked of ``checked`` ones."""
+        job = waiting.job
+        limit = job.array_throttle
+        if limit is not None and self.elements[job.array_id or job.id] >= limit:
+            return False
+        return self.gate is None or self.gate.blocked(job, waiting.least) is None
+
+    def candidates(self) -> Iterator[Waiting]:
+        """The queue, less those that a limit keeps from starting; asked when their turn comes."""
+        for waiting in self.waiting:
+            if not waiting.checked or self.may_start(waiting):
+                yield waiting
+
+    def fit(self, waiting: Waiting, demand: Demand, pool: Pool) -> Grants | None:
         return choose(
             pool,
             demand.shape,
@@ -227,8 +250,18 @@ class Scheduler:
     def start(self, waiting: Waiting, grants: Grants, now_s: float) -> Active:
         """Give it these nodes. The discipline takes it out of ``waiting``: see ``drop_started``."""
         waiting.started = True
-        self._begun.append(Started(waiting.job, grants))
+        self.begun.append(Started(waiting.job, grants))
         return self.adopt(waiting.job, grants, now_s)
 
     def drop_started(self) -> None:
-        self.waiting = [one for one in self.waiting if not one.started]
+        if self.begun:
+            self.waiting = [one for one in self.waiting if not one.started]
+
+    def stop(self, active: Active, stop: Stop, now_s: float) -> None:
+        """Tell it to give its nodes back; from here on it is expected to end by then."""
+        self.stops.append(stop)
+        active.stopping = True
+        del self.ends[bisect_left(self.ends, active.rank, key=_by_rank)]
+        active.end_s = min(active.end_s, now_s + stop.grace_s)
+        active.rank = (active.end_s, active.rank[1])
+        insort(self.ends, active, key=_by_rank)

@@ -4,14 +4,19 @@ When something is given back early, each reservation in queue order is taken out
 (Batsched's incremental compression); building them all anew would move some later.
 """
 
+from math import inf
+
 from headrace.schedule.profile import Booking, Profile
-from headrace.schedule.scheduler import Scheduler, Waiting
+from headrace.schedule.scheduler import Scheduler
+from headrace.schedule.state import Waiting
 
 _OVERRUN_S = 1.0  # a run beyond its limit is expected to end this soon
 
 
 class Conservative:
     """Keeps the profile and the reservations from walk to walk."""
+
+    wake_s = inf
 
     def __init__(self) -> None:
         self._profile: Profile | None = None
@@ -25,14 +30,9 @@ class Conservative:
             old = self.booked.pop(waiting, None)
             if old is not None:
                 profile.cancel(old)
-            booking = profile.first_fit(
-                waiting.demand.shape,
-                (waiting.least, waiting.most),
-                waiting.demand.allowed,
-                waiting.limit_s,
-                prefer=scheduler.prefer,
-                leaves=scheduler.sites.leaves,
-            )
+            if waiting.checked and not scheduler.may_start(waiting):
+                continue
+            booking = profile.first_fit(waiting, scheduler)
             if booking is None:
                 continue
             profile.book(booking)
@@ -40,8 +40,7 @@ class Conservative:
                 scheduler.start(waiting, booking.grants, now_s)
             else:
                 self.booked[waiting] = booking
-        if any(waiting.started for waiting in queue):
-            scheduler.drop_started()
+        scheduler.drop_started()
 
     def _overrun(self, scheduler: Scheduler, now_s: float) -> bool:
         """Forget everything when a run is beyond its limit: no promise could be kept."""
@@ -58,6 +57,7 @@ class Conservative:
                 (max(active.end_s, now_s + _OVERRUN_S), active.grants) for active in scheduler.ends
             ]
             self._profile = Profile(scheduler.pool, now_s, held)
+            self._profile.split_at(scheduler.calendar.edges_s())
             return self._profile
         profile = self._profile
         profile.advance(now_s)

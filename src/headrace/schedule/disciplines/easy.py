@@ -5,14 +5,18 @@ runs have ended. Another may start now if it ends by then, or leaves the head's 
 nodes the head will get is part of the reservation; counting them is not enough.
 """
 
+from collections.abc import Iterable
 from math import inf
 
 from headrace.schedule.pool import Pool, nodes_of
-from headrace.schedule.scheduler import Scheduler, Waiting
+from headrace.schedule.scheduler import Scheduler
+from headrace.schedule.state import Waiting
 
 
 class Easy:
     """Remembers the head's reservation until something is given back or the head changes."""
+
+    wake_s = inf
 
     def __init__(self) -> None:
         self._head: Waiting | None = None
@@ -23,55 +27,62 @@ class Easy:
         self._spare_stamp = -1
 
     def walk(self, scheduler: Scheduler, now_s: float) -> None:
-        begin = 0
-        queue = scheduler.waiting
-        while begin < len(queue):
-            head = queue[begin]
+        queue = scheduler.candidates()
+        for head in queue:
+            demand = scheduler.at(head, now_s)
             grants = None
-            if head.least <= scheduler.room(head.demand):
-                grants = scheduler.fit(head, scheduler.pool)
+            if head.least <= scheduler.room(demand):
+                grants = scheduler.fit(head, demand, scheduler.pool)
             if grants is None:
+                rest: Iterable[Waiting] = queue
+                if head is self._head and not scheduler.released:
+                    rest = scheduler.fresh
+                else:
+                    self._reserve(scheduler, head, now_s)
+                self._backfill(scheduler, rest, now_s)
                 break
             scheduler.start(head, grants, now_s)
-            begin += 1
-        if begin < len(queue):
-            head = queue[begin]
-            rest = queue[begin + 1 :]
-            if not scheduler.released and head is self._head:
-                rest = scheduler.fresh
-            else:
-                self._reserve(scheduler, head, now_s)
-            self._backfill(scheduler, rest, now_s)
-        if scheduler._begun:
-            scheduler.drop_started()
+        scheduler.drop_started()
 
     def _reserve(self, scheduler: Scheduler, head: Waiting, now_s: float) -> None:
         """Find the head's shadow time and nodes."""
-        self._head = head
-        demand, pool = head.demand, scheduler.pool.copy()
+        self._head, self._spare_stamp = head, -1
+        self._after = pool = scheduler.pool.copy()
+        for time_s in self._times_s(scheduler, pool, now_s):
+            demand = scheduler.at(head, time_s)
+            if pool.room(demand.shape, demand.allowed) < head.least:
+                continue
+            taken = scheduler.fit(head, demand, pool)
+            if taken is not None:
+                pool.take(taken)
+                self.shadow_s, self._taken = time_s, nodes_of(taken)
+                return
+        self.shadow_s, self._taken = inf, 0  # more than the cluster has: in nobody's way
+
+    def _times_s(self, scheduler: Scheduler, pool: Pool, now_s: float) -> Iterable[float]:
+        """When more may be free; what ends by then has been given to ``pool``."""
+        edges_s = [at_s for at_s in scheduler.calendar.edges_s() if at_s > now_s]
         ends = scheduler.ends
-        position, count, room = 0, len(ends), scheduler.room(demand)
-        self.shadow_s = inf
-        while position < count and room < head.least:
-            end_s = ends[position].end_s
-            while position < count and ends[position].end_s <= end_s:
+        position, count = 0, len(ends)
+        while position < count or edges_s:
+            time_s = ends[position].end_s if position < count else inf
+            if edges_s and edges_s[0] < time_s:
+                yield edges_s.pop(0)
+                continue
+            while position < count and ends[position].end_s <= time_s:
                 pool.give(ends[position].grants)
                 position += 1
-            room = pool.room(demand.shape, demand.allowed)
-            self.shadow_s = max(end_s, now_s)
-        taken = scheduler.fit(head, pool) if room >= head.least else None
-        if taken is None:  # more than the cluster has
-            self.shadow_s, taken = inf, ()
-        else:
-            pool.take(taken)
-        self._after, self._taken, self._spare_stamp = pool, nodes_of(taken), -1
+            yield max(time_s, now_s)
 
-    def _backfill(self, scheduler: Scheduler, rest: list[Waiting], now_s: float) -> None:
+    def _backfill(self, scheduler: Scheduler, rest: Iterable[Waiting], now_s: float) -> None:
         slack_s = self.shadow_s - now_s
+        quick = scheduler.calendar.is_empty
         for waiting in rest:
-            demand = waiting.demand
+            demand = waiting.demand if quick else scheduler.at(waiting, now_s)
             room = demand.room if demand.stamp == scheduler.stamp else scheduler.room(demand)
-            if waiting.least > room or waiting.started:
+            if waiting.least > room or waiting is self._head:
+                continue
+            if waiting.checked and not scheduler.may_start(waiting):
                 continue
             short = waiting.limit_s <= slack_s and waiting.limit_s < inf
             pool = scheduler.pool
@@ -82,7 +93,7 @@ class Easy:
                     demand.spare_stamp = scheduler.stamp
                 if waiting.least > demand.spare:
                     continue
-            grants = scheduler.fit(waiting, pool)
+            grants = scheduler.fit(waiting, demand, pool)
             if grants is None:
                 continue
             scheduler.start(waiting, grants, now_s)

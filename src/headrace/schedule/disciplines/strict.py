@@ -3,30 +3,27 @@
 Runs whose partitions share no node with it go on, as in Slurm's main scheduling loop.
 """
 
+from math import inf
+
 from headrace.schedule.scheduler import Scheduler
 
 
 class Strict:
-    def __init__(self) -> None:
-        self._closed = 0
+    wake_s = inf
 
     def walk(self, scheduler: Scheduler, now_s: float) -> None:
-        queue = scheduler.waiting
-        started, closed = 0, 0
-        everywhere = scheduler.sites.everywhere
-        for waiting in queue:
-            demand = waiting.demand
-            if demand.allowed & closed:
+        closed, everywhere = 0, scheduler.sites.everywhere
+        for waiting in scheduler.candidates():
+            if waiting.demand.allowed & closed:
                 continue
+            demand = scheduler.at(waiting, now_s)
             grants = None
             if waiting.least <= scheduler.room(demand):
-                grants = scheduler.fit(waiting, scheduler.pool)
+                grants = scheduler.fit(waiting, demand, scheduler.pool)
             if grants is not None:
                 scheduler.start(waiting, grants, now_s)
-                started += 1
                 continue
-            closed |= demand.allowed
+            closed |= waiting.demand.allowed
             if closed == everywhere:
                 break
-        if started:
-            scheduler.drop_started()
+        scheduler.drop_started()

@@ -1,10 +1,7 @@
 """Orders that never change while a run waits."""
 
-from math import inf
-
 from headrace.schedule.cluster import Cluster
-from headrace.schedule.queue import Queued
-from headrace.schedule.scheduler import Active, Key
+from headrace.schedule.state import Active, Key, Waiting
 
 
 class Fixed:
@@ -28,14 +25,14 @@ class Fixed:
 class Fifo(Fixed):
     """The user's priority, then submission."""
 
-    def key(self, job: Queued, now_s: float) -> Key:
+    def key(self, waiting: Waiting, now_s: float) -> Key:
         self._count += 1
-        return (-job.priority, job.submitted_s, self._count)
+        return (-waiting.job.priority, waiting.job.submitted_s, self._count)
 
 
 class Sjf(Fixed):
     """Shortest time limit first, then submission."""
 
-    def key(self, job: Queued, now_s: float) -> Key:
+    def key(self, waiting: Waiting, now_s: float) -> Key:
         self._count += 1
-        return (inf if job.limit_s is None else job.limit_s, job.submitted_s, self._count)
+        return (waiting.limit_s, waiting.job.submitted_s, self._count)
