@@ -1,0 +1,38 @@
+"""Policies by name: an order and a discipline. A new policy is a new order or discipline."""
+
+from headrace.core.errors import UsageError
+from headrace.schedule.disciplines.conservative import Conservative
+from headrace.schedule.disciplines.easy import Easy
+from headrace.schedule.disciplines.strict import Strict
+from headrace.schedule.orders.fixed import Fifo, Sjf
+from headrace.schedule.state import Policy
+
+POLICIES = {
+    one.name: one
+    for one in (
+        Policy("fifo", Fifo, Strict),
+        Policy("sjf", Sjf, Strict),
+        Policy("easy", Fifo, Easy),
+        Policy("conservative", Fifo, Conservative),
+    )
+}
+
+
+class PolicyUnknown(UsageError):
+    """No policy has this name."""
+
+    code = "HR-SCHEDULE-001"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f'there is no policy "{name}"',
+            why=f"the policies are {', '.join(POLICIES)}",
+            remedy=f"use one of them, such as {next(iter(POLICIES))}",
+        )
+
+
+def policy(name: str) -> Policy:
+    """Raise ``PolicyUnknown``."""
+    if name not in POLICIES:
+        raise PolicyUnknown(name)
+    return POLICIES[name]
