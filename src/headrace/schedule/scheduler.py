@@ -71,8 +71,10 @@ class Scheduler:
         self.stamp = 0
         self._preempting = any(one.preempts for one in cluster.qos)
         self._demands: dict[tuple[Shape, int], Demand] = {}
+        self._started: list[Waiting] = []
+        self._elastic = 0
         self._count = 0
-        self._recalculate_s = -inf
+        self._recalculate_s = self._edge_s = self._rested_s = -inf
 
     # --- what happened ------------------------------------------------------------------------
 
@@ -107,6 +109,8 @@ class Scheduler:
         job = active.job
         if job.array_id is not None:
             self.elements[job.array_id] -= 1
+        if job.request.nodes_max > job.request.nodes_min:
+            self._elastic -= 1
         if self.gate is not None:
             self.gate.end(job, active.slices)
         self.order.ended(active, now_s)
@@ -127,14 +131,19 @@ class Scheduler:
 
     def adopt(self, job: Queued, grants: Grants, started_s: float) -> Active:
         """The run holds these nodes since ``started_s``."""
+        return self._hold(job, self.demand(job), grants, started_s)
+
+    def _hold(self, job: Queued, demand: Demand, grants: Grants, started_s: float) -> Active:
         self._count += 1
-        active = Active(job, self.demand(job), grants, started_s, self._count)
+        active = Active(job, demand, grants, started_s, self._count)
         self.active[job.id] = active
         insort(self.ends, active, key=_by_rank)
         self.pool.take(grants)
         self.stamp += 1
         if job.array_id is not None:
             self.elements[job.array_id] += 1
+        if job.request.nodes_max > job.request.nodes_min:
+            self._elastic += 1
         if self.gate is not None:
             self.gate.start(job, active.slices)
         self.order.started(active, started_s)
@@ -151,11 +160,17 @@ class Scheduler:
         if period_s is not None and now_s >= self._recalculate_s:
             self._recalculate_s = now_s + period_s
             self.reorder(now_s)
+        if not self.calendar.is_empty and now_s >= self._edge_s:
+            self._edge_s = self.calendar.next_edge_s(now_s)
+            self.edge()
+        if self._elastic and now_s >= self._rested_s:
+            self._rested_s = elastic.wake_s(self, now_s)
+            self.released = True
         if self.released or self.fresh or now_s >= self.discipline.wake_s:
             self.discipline.walk(self, now_s)
             if self._preempting:
                 preempt.plan(self, now_s)
-            if self.policy.elastic:
+            if self._elastic and self.policy.elastic:
                 elastic.plan(self, now_s)
             self.released = False
             self.gone.clear()
@@ -164,13 +179,17 @@ class Scheduler:
 
     def wake_s(self, now_s: float) -> float:
         """When to decide again even if nothing happens."""
-        begins = (job.begin_s for job in self.later.values() if job.begin_s is not None)
-        wake_s = min((at_s for at_s in begins if at_s > now_s), default=inf)
-        if self.waiting:
+        wake_s = self.discipline.wake_s
+        if self.later:
+            begins = (job.begin_s for job in self.later.values() if job.begin_s is not None)
+            wake_s = min(wake_s, min((at_s for at_s in begins if at_s > now_s), default=inf))
+        if self._elastic:
+            wake_s = min(wake_s, elastic.wake_s(self, now_s))
+        if self.waiting and not self.calendar.is_empty:
             wake_s = min(wake_s, self.calendar.next_edge_s(now_s))
-            if self.order.period_s is not None:
-                wake_s = min(wake_s, self._recalculate_s)
-        return min(wake_s, self.discipline.wake_s)
+        if self.waiting and self.order.period_s is not None:
+            wake_s = min(wake_s, self._recalculate_s)
+        return wake_s
 
     def reorder(self, now_s: float) -> None:
         self.order.recalculate(now_s)
@@ -250,12 +269,17 @@ class Scheduler:
     def start(self, waiting: Waiting, grants: Grants, now_s: float) -> Active:
         """Give it these nodes. The discipline takes it out of ``waiting``: see ``drop_started``."""
         waiting.started = True
+        self._started.append(waiting)
         self.begun.append(Started(waiting.job, grants))
-        return self.adopt(waiting.job, grants, now_s)
+        return self._hold(waiting.job, waiting.demand, grants, now_s)
 
     def drop_started(self) -> None:
-        if self.begun:
+        if 8 * len(self._started) > len(self.waiting):
             self.waiting = [one for one in self.waiting if not one.started]
+        else:
+            for one in self._started:
+                del self.waiting[bisect_left(self.waiting, one.key, key=_by_key)]
+        self._started = []
 
     def stop(self, active: Active, stop: Stop, now_s: float) -> None:
         """Tell it to give its nodes back; from here on it is expected to end by then."""
