@@ -27,6 +27,7 @@ R = TypeVar("R")
 
 DecodeError = msgspec.DecodeError
 replace = msgspec.structs.replace
+fields = msgspec.structs.fields
 
 
 def encode(record: object) -> bytes:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from headrace.cluster.nodes.node import Node
-from headrace.engines.local.site import Site, SiteInvalid
+from headrace.engines.local.site import Site
+from headrace.engines.local.table import SiteInvalid
 from headrace.schedule.capacity import Capacity, Cpu, Gpu
 
 _ADDRESS = "127.0.0.1"
