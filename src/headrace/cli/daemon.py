@@ -38,6 +38,14 @@ def stop() -> None:
 
 
 @app.command()
+def reload() -> None:
+    """Read the site file now. The daemon does so, too, before it schedules a run."""
+    from headrace.cli.connection import connect
+
+    typer.echo(f"the daemon goes by {connect().reload().site}", err=True)
+
+
+@app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print for a program.")] = False,
 ) -> None:
@@ -53,6 +61,10 @@ def status(
         typer.echo(encode({"schema": 1, "daemon": found, "log": str(client.log)}).decode())
     elif found is not None:
         typer.echo(f"pid {found.pid}, version {found.version}, runs {found.runs}, log {client.log}")
+        if found.site_problem is not None:
+            typer.echo(
+                f"the site file is not in force as it is now:\n{found.site_problem}", err=True
+            )
     if found is None:
         typer.echo("there is no daemon; the next command that needs it starts it", err=True)
         raise typer.Exit(5)

@@ -62,16 +62,25 @@ def make_app(
     )
     app.add_exception_handler(HeadraceError, _problem)
     app.add_exception_handler(RequestValidationError, _not_understood)
-    _add_daemon(app, runs, stop)
+    _add_daemon(app, engine, dispatcher, runs, stop)
     _add_queue(app, engine, dispatcher)
     _add_acts(app, engine, dispatcher)
     return app
 
 
-def _add_daemon(app: FastAPI, runs: str, stop: Callable[[], None]) -> None:
+def _add_daemon(
+    app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher, runs: str, stop: Callable[[], None]
+) -> None:
     @app.get("/v1/daemon")
     async def daemon() -> Response:
-        return _answer({"pid": os.getpid(), "version": __version__, "runs": runs})
+        site, problem = await dispatcher.call(engine.site)
+        told = {"pid": os.getpid(), "version": __version__, "runs": runs}
+        return _answer({**told, "site": site, "site_problem": problem})
+
+    @app.post("/v1/daemon/reload")
+    async def reload_site() -> Response:
+        await dispatcher.act(engine.reload)
+        return await daemon()
 
     @app.post("/v1/daemon/stop")
     async def stop_daemon() -> Response:

@@ -40,9 +40,13 @@ T = TypeVar("T")
 
 
 class DaemonInfo(Record, frozen=True, kw_only=True):
+    """``site_problem``: why the site file as it is now is not in force; None when it is."""
+
     pid: int
     version: str
     runs: str
+    site: str = ""
+    site_problem: str | None = None
 
 
 class Problem(Record, frozen=True, kw_only=True):
@@ -124,6 +128,10 @@ class Client:
 
     def daemon(self) -> DaemonInfo:
         return decode(self._ask("GET", "/v1/daemon"), DaemonInfo)
+
+    def reload(self) -> DaemonInfo:
+        """Have the site file read now. Raise what is wrong with it."""
+        return decode(self._ask("POST", "/v1/daemon/reload"), DaemonInfo)
 
     def daemon_if_up(self) -> DaemonInfo | None:
         """None when no daemon answers at the socket. Starts none."""

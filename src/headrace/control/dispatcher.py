@@ -41,6 +41,10 @@ class Dispatcher:
         finally:
             self._wake.set()
 
+    def wake(self) -> None:
+        """Ask for a scheduling pass."""
+        self._wake.set()
+
     async def changed(self, timeout_s: float) -> None:
         """Return when something has changed, or after ``timeout_s``."""
         try:

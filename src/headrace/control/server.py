@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import socket
 from pathlib import Path
 
@@ -41,6 +42,7 @@ async def serve(engine: LocalEngine, listener: socket.socket, runs: Path) -> Non
     server = uvicorn.Server(config)
     scheduling = asyncio.create_task(dispatcher.run())
     scheduling.add_done_callback(lambda _: stop())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, dispatcher.wake)
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -11,7 +11,7 @@ from headrace.core.places import state_folder
 from headrace.engines.local.engine import LocalEngine, Setting
 from headrace.engines.local.index import Index, index_path, require_local_disk
 from headrace.engines.local.machine import nodes_of
-from headrace.engines.local.site import read_site, runs_of
+from headrace.engines.local.site import SiteFile, runs_of
 
 LEAD = (sys.executable, "-m", "headrace.launch.lead")
 
@@ -21,7 +21,7 @@ def local_engine(environ: Mapping[str, str], *, lead: tuple[str, ...] = LEAD) ->
 
     Raise ``SiteInvalid``, ``IndexPlaceRefused``.
     """
-    site = read_site(environ)
+    site = SiteFile(environ)
     runs, state = runs_of(environ), state_folder(environ)
     runs.mkdir(parents=True, exist_ok=True)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -29,9 +29,10 @@ def local_engine(environ: Mapping[str, str], *, lead: tuple[str, ...] = LEAD) ->
     setting = Setting(
         runs=runs,
         host=socket.gethostname(),
-        nodes=tuple(nodes_of(probe(), site)),
+        nodes=tuple(nodes_of(probe(), site.now)),
         lead=lead,
         environ=environ,
         now_s=time.time,
+        site=site,
     )
     return LocalEngine(setting, Index(index_path(state, runs)))

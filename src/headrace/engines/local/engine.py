@@ -41,6 +41,7 @@ from headrace.engines.local.refusals import (
     require_room,
 )
 from headrace.engines.local.settle import verdict
+from headrace.engines.local.site import SiteFile
 from headrace.engines.local.submission import (
     Element,
     Submission,
@@ -67,7 +68,7 @@ class Setting:
     """What an engine is told about its surroundings.
 
     ``lead``: the program that is given a run directory as its last argument.
-    ``now_s``: seconds since 1970.
+    ``now_s``: seconds since 1970. ``site``: read again before each pass, when it has changed.
     """
 
     runs: Path
@@ -76,6 +77,7 @@ class Setting:
     lead: tuple[str, ...]
     environ: Mapping[str, str]
     now_s: Callable[[], float]
+    site: SiteFile
 
 
 @dataclass
@@ -279,10 +281,22 @@ class LocalEngine:
         self._write(row.id, event, durable=True)
         return Acted(id=row.id, state=row.state, text=done)
 
+    def site(self) -> tuple[str, str | None]:
+        """The path of the site file, and what is wrong with it now."""
+        file = self._setting.site
+        return str(file.path), None if file.problem is None else str(file.problem)
+
+    def reload(self) -> None:
+        """Read the site file now. Raise ``SiteInvalid``; the rules then stay as they were."""
+        self._setting.site.refresh(force=True)
+        if self._setting.site.problem is not None:
+            raise self._setting.site.problem
+
     # --- scheduling ---------------------------------------------------------------------------
 
     def schedule(self) -> None:
         """Start what can start; end what can never start."""
+        self._setting.site.refresh()
         while True:
             queue, running = self._queue()
             decided = decide(queue, running, self._setting.nodes, self._setting.now_s())

@@ -6,6 +6,7 @@ accounts that form a tree.
 """
 
 import difflib
+import logging
 import os
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from headrace.schedule.cluster import (
     Reservation,
     Weights,
 )
+
+_log = logging.getLogger(__name__)
 
 NORMAL = "normal"
 R = TypeVar("R", Qos, Partition, Reservation)
@@ -99,8 +102,10 @@ class SiteFile:
         try:
             self.now = read_site(self._environ, self.path)
             self.problem = None
+            _log.info("read %s", self.path)
         except SiteInvalid as error:
             self.problem = error
+            _log.error("the rules stay as they were: %s", error)
         return True
 
     def _look(self) -> tuple[int, int, int] | None:
@@ -114,12 +119,7 @@ class SiteFile:
 def read_site(environ: Mapping[str, str], path: Path | None = None) -> Site:
     """The site file's values, or defaults where there is none. Raise ``SiteInvalid``."""
     path = path or site_file(environ)
-    try:
-        site = parse_site(path.read_text(), path)
-    except FileNotFoundError:
-        site = Site()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SiteInvalid(str(path), str(error), f"make {path} a readable text file") from error
+    site = parse_site(_read(path), path)
     override = environ.get("HEADRACE_VIRTUAL_NODES")
     if not override:
         return site
@@ -127,16 +127,35 @@ def read_site(environ: Mapping[str, str], path: Path | None = None) -> Site:
 
 
 def runs_of(environ: Mapping[str, str]) -> Path:
-    """The runs folder that this environment means. Raise ``SiteInvalid``."""
-    return runs_folder(environ, site_runs=read_site(environ).runs)
+    """The runs folder that this environment means, whatever else the site file says.
+
+    Raise ``SiteInvalid``.
+    """
+    path = site_file(environ)
+    site_runs = _text(_toml(_read(path), path), "runs", "a path", f"{path}:")
+    return runs_folder(environ, site_runs=site_runs)
+
+
+def _read(path: Path) -> str:
+    """Nothing where there is no file."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteInvalid(str(path), str(error), f"make {path} a readable text file") from error
+
+
+def _toml(text: str, path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SiteInvalid(str(path), f"it is not TOML: {error}", "mend that line") from error
 
 
 def parse_site(text: str, path: Path) -> Site:
     """Raise ``SiteInvalid`` for the first thing that is wrong; it names the key."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SiteInvalid(str(path), f"it is not TOML: {error}", "mend that line") from error
+    table = _toml(text, path)
     file = f"{path}:"
     require_known(table, _KEYS, file)
     local = as_table(table.get("local", {}), f"{file} local")
