@@ -94,7 +94,7 @@ def _finish(
     if spec.script is None or "interpreter" in spec.model_fields_set:
         return spec
     if not spec.script.is_file():
-        raise _absent("script", spec.script, "it exists when it is submitted", "job.sbatch", origin)
+        raise _absent("script", spec.script, "a script is there when it is submitted", "job.sbatch", origin)
     first_line = _read(spec.script, shown=str(spec.script)).partition("\n")[0]
     return spec.model_copy(update={"interpreter": interpreter_of(first_line)})
 

@@ -20,6 +20,7 @@ _NODES_MAX = 50_000
 _UNPRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 )  # YAML 1.1, production c-printable
+_KEY = re.compile(r"[\s-]*([\w.-]+):\s+")
 _NULLS = ("", "~", "null", "Null", "NULL")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Tree = dict[str, Any]
@@ -219,7 +220,17 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str | None) -> J
     elif "flow" in context and ("expected ','" in problem or "end of stream" in problem):
         what, rule = "a bracket is not closed", "[ ends with ] and { with }"
         fix = "close the bracket that opens on this line"
+    elif "mapping values" in problem and mark and (key := _KEY.match(written[: mark.column])):
+        what, rule = "a second colon follows", "text with a colon and a space in it is quoted"
+        fix = f"{key[1]}: {_quoted(written[key.end() :])}"
+    elif "mapping values" in problem:
+        what, rule = "this line is indented too far", "fields of one mapping start in one column"
+        fix = f"indent it as the line before it, or end that line with a colon: {written.strip()}"
     else:
         what, rule = "this is not YAML", " ".join(f"{context} {problem}".split())
         fix = "write field: value, with nested fields indented by spaces"
     return JobFileBroken(what, rule=rule, fix=fix, file=file, line=line)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.strip().replace("'", "''") + "'"

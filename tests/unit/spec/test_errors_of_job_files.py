@@ -303,6 +303,18 @@ CASES = {
         "  why: a job file describes one run\n"
         "  fix: put what follows --- into a file of its own",
     ),
+    "a second colon": (
+        "name: x\nrun: echo it's a: b\n",
+        "error HR-SPEC-002: job.yaml:2: a second colon follows\n"
+        "  why: text with a colon and a space in it is quoted\n"
+        "  fix: run: 'echo it''s a: b'",
+    ),
+    "a line that is indented too far": (
+        "run: a\n  nodes: 2\n",
+        "error HR-SPEC-002: job.yaml:2: this line is indented too far\n"
+        "  why: fields of one mapping start in one column\n"
+        "  fix: indent it as the line before it, or end that line with a colon: nodes: 2",
+    ),
     "an alias to nothing": (
         "run: *cmd\n",
         "error HR-SPEC-002: job.yaml:1: *cmd has no &cmd before it\n"

@@ -283,7 +283,7 @@ def test_a_script_named_in_a_job_file_must_be_there_and_says_what_runs_it(tmp_pa
         load_text(text, file="job.yaml", cwd=tmp_path)
     assert str(caught.value) == (
         f'error HR-SPEC-003: job.yaml:1: script: "{tmp_path}/job.sh" is not there\n'
-        "  why: it exists when it is submitted\n"
+        "  why: a script is there when it is submitted\n"
         "  fix: script: job.sbatch"
     )
     (tmp_path / "job.sh").write_text("#!/bin/sh -e\ntrue\n")
