@@ -35,7 +35,13 @@ class Site:
         path.write_text(text)
 
     def __call__(self, *words: str, check: bool = True) -> str:
-        done = subprocess.run(
+        """What the command wrote on stdout."""
+        done = self.run(*words)
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done.stdout
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [HEADRACE, *words],
             env=self.environment,
             capture_output=True,
@@ -43,8 +49,6 @@ class Site:
             check=False,
             timeout=200,
         )
-        assert done.returncode == 0 or not check, done.stdout + done.stderr
-        return done.stdout
 
     def status(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self("status", run_id, "--json"))

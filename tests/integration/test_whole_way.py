@@ -2,13 +2,14 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from itertools import accumulate
 from pathlib import Path
 
-from tests.integration.site import HEADRACE, Site, until
+from tests.integration.site import Site, until
 
 from headrace.control.client import Client
 from headrace.core.process import marked
@@ -102,16 +103,30 @@ def test_40_runs_of_a_core_share_2_cores_and_start_by_priority_then_age(site: Si
     assert sorted(wanted, key=site.started_s) == wanted
 
 
+def test_a_waiting_run_keeps_its_batch_script_and_outlives_its_folder(site: Site) -> None:
+    site.configure("[local]\ncpus = 1\n")
+    work = site.runs.parent
+    folder = work / "gone"
+    folder.mkdir()
+    script = folder / "job.sbatch"
+    script.write_text("#!/bin/bash\n#SBATCH --job-name=kept\necho as submitted\n")
+    gate = ("sh", "-c", "while [ ! -e open ]; do sleep 0.1; done")
+    site("run", "--name", "gate", "--workdir", str(work), "--", *gate)
+    kept = site("run", str(script), "--workdir", str(work)).strip()
+    lost = site("run", "--name", "lost", "--workdir", str(folder), "--", "true").strip()
+    script.write_text("#!/bin/bash\necho as edited\n")
+    shutil.rmtree(folder)
+    (work / "open").touch()
+    site("wait", kept, lost, check=False)
+    assert site("logs", kept) == "as submitted\n"
+    assert (site.status(lost)["state"], site.status(lost)["exit_code"]) == ("FAILED", 127)
+    assert f"{folder}: not found" in site.run("logs", lost).stderr
+
+
 def test_a_broken_job_file_is_three_lines_exit_2_and_queues_nothing(site: Site) -> None:
     path = site.runs.parent / "job.yaml"
     path.write_text('name: x\nrun: echo\nnodes: "8-2"\n')
-    done = subprocess.run(
-        [HEADRACE, "run", str(path)],
-        env=site.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = site.run("run", str(path))
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 3, done.stderr

@@ -110,6 +110,7 @@ def run(
         job or [], context.obj, {k: v for k, v in overrides.items() if v not in (None, [], ())}
     )
     from headrace.cli.connection import connect
+    from headrace.spec.load import script_of
     from headrace.spec.write import to_yaml
 
     environment = submitted_environment(spec.secrets, os.environ)
@@ -119,7 +120,7 @@ def run(
 
         typer.echo(encode(client.dry_run(to_yaml(spec))).decode())
         return
-    submitted = client.submit(to_yaml(spec), environment)
+    submitted = client.submit(to_yaml(spec), environment, script=script_of(spec))
     _announce(submitted, as_json=as_json)
     if follow or wait:
         raise typer.Exit(_stay(client, submitted, follow=follow))

@@ -8,7 +8,6 @@ import asyncio
 import os
 import pwd
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -22,13 +21,12 @@ from headrace.core.errors import HeadraceError
 from headrace.core.records import encode
 from headrace.engines.contract import RunRow
 from headrace.engines.local.engine import LocalEngine
-from headrace.spec.load import load_text
+from headrace.spec.load import read_submitted
 
 RUNS_HEADER = "x-headrace-runs"
 _HTTP_STATUS = {2: 400, 3: 404, 4: 409, 5: 503}
 _WAIT_MAX_S = 60.0
 _CHECK_S = 5.0
-_ROOT = Path("/")
 
 
 class Body(BaseModel):
@@ -36,11 +34,15 @@ class Body(BaseModel):
 
 
 class SubmitBody(Body):
-    """``job``: YAML with absolute paths. ``token``: the same for every try of one submission."""
+    """``job``: YAML with absolute paths. ``token``: the same for every try of one submission.
+
+    ``script``: the text of the job's batch script, if it has one.
+    """
 
     token: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
     job: str
     environment: dict[str, str]
+    script: str | None = None
 
 
 class DryRunBody(Body):
@@ -91,20 +93,22 @@ def _add_daemon(
 def _add_queue(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> None:
     @app.post("/v1/runs", status_code=201)
     async def submit(request: Request, body: SubmitBody) -> Response:
-        return _answer(
-            await dispatcher.act(
-                engine.submit,
-                load_text(body.job, file="job.yaml", cwd=_ROOT),
-                token=body.token,
-                who=_caller(request),
-                environment=body.environment,
-            ),
-            201,
+        spec = read_submitted(body.job)
+        if (spec.script is None) != (body.script is None):
+            raise RequestNotUnderstood("a batch script comes with its text, and only that does")
+        submitted = await dispatcher.act(
+            engine.submit,
+            spec,
+            token=body.token,
+            who=_caller(request),
+            environment=body.environment,
+            script=body.script,
         )
+        return _answer(submitted, 201)
 
     @app.post("/v1/dry-run")
     async def dry_run(request: Request, body: DryRunBody) -> Response:
-        spec = load_text(body.job, file="job.yaml", cwd=_ROOT)
+        spec = read_submitted(body.job)
         return _answer(await dispatcher.call(engine.dry_run, spec, who=_caller(request)))
 
     @app.get("/v1/runs")

@@ -88,13 +88,20 @@ class Client:
     # --- what can be asked --------------------------------------------------------------------
 
     def submit(
-        self, job: str, environment: Mapping[str, str], *, token: str | None = None
+        self,
+        job: str,
+        environment: Mapping[str, str],
+        *,
+        script: str | None = None,
+        token: str | None = None,
     ) -> Submitted:
-        """``job``: YAML with absolute paths. ``token``: the same for every try."""
+        """``job``: YAML with absolute paths. ``script``: the text of its batch script, if it has
+        one. ``token``: the same for every try."""
         body = {
             "token": token or secrets.token_hex(16),
             "job": job,
             "environment": dict(environment),
+            "script": script,
         }
         return decode(self._ask("POST", "/v1/runs", body, timeout_s=_SUBMIT_S), Submitted)
 

@@ -4,6 +4,7 @@
 
     <runs>/<run-id>/
       job.yaml                         what was asked
+      script                           the batch script as it was when submitted, if it is one
       order.json                       what the lead was told (core.order)
       environment.json                 0600: the submitter's environment and the secrets' values
       stop.json                        a stop that was asked for (StopRequest), if any
@@ -43,6 +44,10 @@ class RunDir:
     @property
     def job(self) -> Path:
         return self.root / "job.yaml"
+
+    @property
+    def script(self) -> Path:
+        return self.root / "script"
 
     @property
     def order(self) -> Path:

@@ -97,9 +97,18 @@ class Engine(Protocol):
     of an array names all its elements. Raise ``RunNotFound`` for any other name."""
 
     def submit(
-        self, spec: "JobSpec", *, token: str, who: str, environment: Mapping[str, str]
+        self,
+        spec: "JobSpec",
+        *,
+        token: str,
+        who: str,
+        environment: Mapping[str, str],
+        script: str | None,
     ) -> Submitted:
-        """Queue the run or array, once a ``token``. Raise ``Refused`` when it can never run."""
+        """Queue the run or array, once a ``token``. Raise ``Refused`` when it can never run.
+
+        ``script``: the text of the batch script, which may change after this; None without one.
+        """
         ...
 
     def dry_run(self, spec: "JobSpec", *, who: str) -> Order:

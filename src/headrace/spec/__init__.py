@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from headrace.spec.errors import SpecError
     from headrace.spec.family import ArrayElement, element_spec, expand
     from headrace.spec.job import JobSpec
-    from headrace.spec.load import from_flags, load_file, load_text, make, read_submitted
+    from headrace.spec.load import from_flags, load_file, load_text, make, read_submitted, script_of
     from headrace.spec.schema import json_schema
     from headrace.spec.write import to_yaml
 
@@ -28,6 +28,7 @@ __all__ = [
     "load_text",
     "make",
     "read_submitted",
+    "script_of",
     "to_yaml",
 ]
 
@@ -43,6 +44,7 @@ _HOMES = {
     "load_text": "load",
     "make": "load",
     "read_submitted": "load",
+    "script_of": "load",
     "to_yaml": "write",
 }
 

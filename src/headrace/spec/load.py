@@ -94,9 +94,16 @@ def _finish(
     if spec.script is None or "interpreter" in spec.model_fields_set:
         return spec
     if not spec.script.is_file():
-        raise _absent("script", spec.script, "a script is there when it is submitted", "job.sbatch", origin)
+        raise _absent(
+            "script", spec.script, "a script is there when it is submitted", "job.sbatch", origin
+        )
     first_line = _read(spec.script, shown=str(spec.script)).partition("\n")[0]
     return spec.model_copy(update={"interpreter": interpreter_of(first_line)})
+
+
+def script_of(spec: JobSpec) -> str | None:
+    """The text of the batch script as it is now; None without one. Raise ``SpecError``."""
+    return None if spec.script is None else _read(spec.script, shown=str(spec.script))
 
 
 def read_submitted(text: str) -> JobSpec:

@@ -58,7 +58,7 @@ from headrace.schedule.queue import After, Queued, Running
 from headrace.schedule.reason import sentence
 from headrace.schedule.request import request_of
 from headrace.spec.job import JobSpec
-from headrace.spec.load import load_file
+from headrace.spec.load import read_submitted
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +158,13 @@ class LocalEngine:
     # --- asking -------------------------------------------------------------------------------
 
     def submit(
-        self, spec: JobSpec, *, token: str, who: str, environment: Mapping[str, str]
+        self,
+        spec: JobSpec,
+        *,
+        token: str,
+        who: str,
+        environment: Mapping[str, str],
+        script: str | None,
     ) -> Submitted:
         earlier = self._index.by_token(token)
         if earlier:
@@ -166,7 +172,7 @@ class LocalEngine:
         number = self._index.last_number() + 1
         elements = self._elements(spec, number=number, token=token, who=who)
         self._index.keep_number(number)
-        commit(self._setting.runs, elements, environment, token)
+        commit(self._setting.runs, elements, environment, script)
         asked = [element.submission for element in elements]
         for one in asked:
             self._members[one.run_id] = Member(one, History(submitted_s=one.submitted_s))
@@ -210,9 +216,7 @@ class LocalEngine:
         placed = place(element.request, Free(self._setting.nodes))
         assert placed is not None, "require_room has found room"
         run = self._run(element.run_id)
-        return make_order(
-            spec, element, History(), placed, attempt=0, environment_file=run.environment
-        )
+        return make_order(spec, element, History(), placed, run=run, attempt=0)
 
     def runs(self, *, ended: bool) -> list[RunRow]:
         return [self._now(entry) for entry in self._index.all(ended=ended)]
@@ -350,18 +354,18 @@ class LocalEngine:
         attempt = max([len(history.attempts), *(number + 1 for number in run.attempts())])
         try:
             order = make_order(
-                load_file(run.job, cwd=run.root),
+                read_submitted(run.job.read_text()),
                 asked,
                 history,
                 placed,
                 attempt=attempt,
-                environment_file=run.environment,
+                run=run,
             )
             lead.forget_lead(run)
             write_record(run.order, order)
             self._write(run_id, events.Started(placed=placed), attempt=attempt, durable=True)
             child = lead.spawn(run, self._setting.lead, self._setting.environ)
-        except (HeadraceError, OSError) as error:
+        except (HeadraceError, OSError, UnicodeDecodeError) as error:
             self._end(run_id, State.FAILED, 1, f"it could not be started: {error}")
             return
         process = lead.let_go(run, child)

@@ -1,10 +1,10 @@
 """From job description and place to the lead's order. Pure."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.core.events import Placed
 from headrace.core.order import Order, RestartPolicy
+from headrace.core.rundir import RunDir
 from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
 
@@ -22,10 +22,11 @@ def make_order(
     history: History,
     placed: tuple[Placed, ...],
     *,
+    run: RunDir,
     attempt: int,
-    environment_file: Path,
 ) -> Order:
-    """``attempt``: number of the first attempt. A batch script gets its first node, as one rank."""
+    """``attempt``: number of the first attempt. A batch script gets its first
+    node, as one rank, and is run from the copy in ``run``."""
     request = asked.request
     once = spec.script_semantics
     return Order(
@@ -36,10 +37,10 @@ def make_order(
         ranks_per_node=1 if once else request.ranks_per_node,
         cpus_per_rank=request.cpus_per_node if once else request.cpus_per_rank,
         framework=spec.framework,
-        command=spec.argv,
+        command=(*spec.interpreter, str(run.script)) if spec.script else spec.argv,
         workdir=str(spec.workdir),
         env=dict(spec.env),
-        environment_file=str(environment_file),
+        environment_file=str(run.environment),
         session=spec.session(),
         setup=spec.setup,
         time_limit_s=spec.time_s,

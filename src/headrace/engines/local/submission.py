@@ -74,16 +74,16 @@ def number_of(folder: str) -> int:
 
 
 def commit(
-    runs: Path, elements: Sequence[Element], environment: Mapping[str, str], token: str
+    runs: Path, elements: Sequence[Element], environment: Mapping[str, str], script: str | None
 ) -> None:
     """Bring the elements' run directories into being, durably and all at once."""
-    host = elements[0].submission.host
+    host, token = elements[0].submission.host, elements[0].submission.token
     staging = runs / f".new-{host}-{token}"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700)
     secret = encode(dict(environment))
     for element in elements:
-        _write(RunDir(staging / element.submission.run_id), element, secret)
+        _write(RunDir(staging / element.submission.run_id), element, secret, script)
     sync_folder(staging)
     ready = runs / f".ready-{host}-{token}"
     os.rename(staging, ready)
@@ -106,10 +106,12 @@ def _move_up(ready: Path, runs: Path) -> None:
     ready.rmdir()
 
 
-def _write(run: RunDir, element: Element, environment: bytes) -> None:
+def _write(run: RunDir, element: Element, environment: bytes, script: str | None) -> None:
     """Nobody sees the folder yet, so files are written in place and flushed once."""
     run.root.mkdir()
     _write_flushed(run.job, element.job.encode(), 0o644)
+    if script is not None:
+        _write_flushed(run.script, script.encode(), 0o755)
     _write_flushed(run.environment, environment, 0o600)
     _write_flushed(submission_file(run), encode(element.submission), 0o644)
     asked = element.submission
