@@ -6,9 +6,11 @@ its view from the run directories.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from math import inf
 from typing import ParamSpec, TypeVar
 
 from headrace.engines.local.engine import LocalEngine
@@ -55,19 +57,26 @@ class Dispatcher:
     async def run(self) -> None:
         """Schedule after every change, collect leads that are gone."""
         self._wake.set()
+        wake_s = inf
         try:
             while True:
-                await self._wake.wait()
+                await self._woken(wake_s)
                 self._wake.clear()
                 while self._gone:
                     await self.call(self._engine.collect, self._gone.pop())
-                await self.call(self._engine.schedule)
+                wake_s = await self.call(self._engine.schedule)
                 await self._watch()
                 self.notify()
         finally:
             for descriptor in self._watched.values():
                 asyncio.get_running_loop().remove_reader(descriptor)
             self._watched.clear()
+
+    async def _woken(self, at_s: float) -> None:
+        """Return when something happened, or at ``at_s`` on the engine's clock."""
+        timeout_s = None if at_s == inf else max(0.0, at_s - self._engine.now_s())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), timeout_s)
 
     async def _watch(self) -> None:
         """Watch each lead once: also one that has just gone is the engine's until collected."""

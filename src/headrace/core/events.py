@@ -48,8 +48,29 @@ class Started(Tagged, frozen=True, kw_only=True):
     placed: tuple[Placed, ...]
 
 
+class Displaced(Tagged, frozen=True, kw_only=True):
+    """The engine told the run to save and give its place back; it is queued again after that.
+
+    ``reason``: preempt, resize, requeue. ``by``: the run or the user it was for. ``nodes``: how
+    many it is to be started on again, where that matters.
+    """
+
+    reason: str
+    by: str
+    nodes: int | None = None
+
+
+class Resized(Tagged, frozen=True, kw_only=True):
+    """A user said on how many nodes the run may be from now on."""
+
+    by: str
+    nodes_min: int
+    nodes_max: int
+
+
 class Requeued(Tagged, frozen=True, kw_only=True):
-    """Back in the queue. ``reason`` is one of spec's restart words: preempt, node, hang, error."""
+    """Back in the queue. ``reason``: preempt, node, hang, error, as in a job file's ``restart``;
+    or resize, requeue."""
 
     reason: str
     detail: str
@@ -182,6 +203,8 @@ Event = (
     | Held
     | Released
     | Started
+    | Displaced
+    | Resized
     | Requeued
     | CancelAsked
     | Ended

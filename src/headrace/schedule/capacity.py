@@ -35,6 +35,8 @@ class Capacity(Record, frozen=True, kw_only=True):
     gpus: tuple[Gpu, ...] = ()
     memory_bytes: int
     divisible: bool = False
+    features: tuple[str, ...] = ()
+    switch: str = ""
 
 
 def is_kind(gpu: Gpu, wanted: str | None) -> bool:

@@ -1,33 +1,26 @@
-"""Which runs start now, where, and why the others wait.
+"""A live decision: which runs start now, on which CPUs and GPUs, who must stop, why others wait.
 
-Order: higher priority, then earlier submission, then id. A run that does not fit keeps what it
-could use from everybody behind it; what it could not use may be taken. So no run starves, and no
-run is delayed by one behind it, without knowing how long anything takes.
-
-Pure: the caller passes the state and the time, and carries the decisions out.
+The scheduler is built anew from the records each time, so there is no state to keep in step with
+them: 10,000 queued and 2,000 running runs take a few tens of milliseconds. Pure: the caller carries
+the decisions out.
 """
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from headrace.core.events import Placed
-from headrace.core.states import State
+from headrace.core.records import replace
 from headrace.schedule.capacity import Capacity
-from headrace.schedule.placement import Free, never_fits, place, shortage
+from headrace.schedule.cluster import Cluster, NodeSpec
+from headrace.schedule.devices import Devices
+from headrace.schedule.eligible import why_later
+from headrace.schedule.pool import Grant, Grants
 from headrace.schedule.queue import Queued, Running
-from headrace.schedule.reason import (
-    ArrayThrottle,
-    Dependency,
-    Hopeless,
-    NeverFits,
-    NotBefore,
-    OnHold,
-    Priority,
-    Reason,
-)
-from headrace.schedule.request import Request
+from headrace.schedule.reason import ArrayThrottle, Hopeless, Priority, Reason
+from headrace.schedule.scheduler import Scheduler
+from headrace.schedule.shortage import never_fits, shortage
+from headrace.schedule.state import Gate, Policy, Stop, Waiting
 
 
 class Start(NamedTuple):
@@ -36,18 +29,71 @@ class Start(NamedTuple):
 
 
 class Decisions(NamedTuple):
-    """Every queued run is in exactly one of: starts, reasons. Hopeless ones never start."""
+    """Every queued run is in exactly one of: starts, reasons. Hopeless ones never start.
+
+    ``wake_s``: when to decide again even if nothing happens; infinity is never.
+    """
 
     starts: tuple[Start, ...]
+    stops: tuple[Stop, ...]
     reasons: dict[str, Reason]
+    wake_s: float
 
     @property
     def hopeless(self) -> dict[str, Hopeless]:
         return {run: why for run, why in self.reasons.items() if isinstance(why, Hopeless)}
 
 
-def queue_order(queue: Sequence[Queued]) -> list[Queued]:
-    return sorted(queue, key=lambda run: (-run.priority, run.submitted_s, natural(run.id)))
+def decide(
+    queue: Sequence[Queued],
+    running: Sequence[Running],
+    nodes: Sequence[Capacity],
+    now_s: float,
+    *,
+    rules: Cluster,
+    policy: Policy,
+    gate: Gate | None = None,
+) -> Decisions:
+    """Decide for all of ``queue``, in any order, what starts on ``nodes`` at ``now_s``.
+
+    ``rules``: everything of the site but its nodes.
+    """
+    scheduler = scheduler_of(queue, running, nodes, now_s, rules=rules, policy=policy, gate=gate)
+    decided = scheduler.decide(now_s)
+    starts = []
+    if decided.starts:
+        devices = Devices(nodes, (piece for run in running for piece in run.placed))
+        for job, grants in decided.starts:
+            starts.append(Start(job.id, devices.pin(job.request, grants)))
+    reasons = dict(_reasons(scheduler, now_s))
+    return Decisions(tuple(starts), tuple(decided.stops), reasons, scheduler.wake_s(now_s))
+
+
+def scheduler_of(
+    queue: Sequence[Queued],
+    running: Sequence[Running],
+    nodes: Sequence[Capacity],
+    now_s: float,
+    *,
+    rules: Cluster,
+    policy: Policy,
+    gate: Gate | None = None,
+) -> Scheduler:
+    """The scheduler in this state, before it decides."""
+    cluster = replace(rules, nodes=tuple(spec_of(node) for node in nodes))
+    scheduler = Scheduler(cluster, policy, gate=gate)
+    owners = {
+        (node.address, cpu.id): (number, node)
+        for number, node in enumerate(nodes)
+        for cpu in node.cpus
+    }
+    for run in sorted(running, key=lambda run: run.started_s):
+        grants = _grants_of(run.placed, owners, scheduler.cluster.nodes)
+        active = scheduler.adopt(run.job, grants, run.started_s)
+        active.stopping = run.stopping
+    for job in sorted(queue, key=lambda job: (job.submitted_s, natural(job.id))):
+        scheduler.submit(job, now_s)
+    return scheduler
 
 
 def natural(run_id: str) -> tuple[tuple[bool, int | str], ...]:
@@ -56,65 +102,75 @@ def natural(run_id: str) -> tuple[tuple[bool, int | str], ...]:
     return tuple((part.isdigit(), int(part) if part.isdigit() else part) for part in parts)
 
 
-def decide(
-    queue: Sequence[Queued],
-    running: Sequence[Running],
-    nodes: Sequence[Capacity],
-    now_s: float,
-) -> Decisions:
-    """Decide for all of ``queue``, in any order, what starts on ``nodes`` at ``now_s``."""
-    held_places = [piece for run in running for piece in run.placed]
-    free, unclaimed = Free(nodes, held_places), Free(nodes, held_places)
-    elements = Counter(run.job.array_id for run in running if run.job.array_id is not None)
-    starts: list[Start] = []
-    reasons: dict[str, Reason] = {}
-    first_blocked: str | None = None
-    for run in queue_order(queue):
-        reason = _not_eligible(run, elements, now_s)
-        if reason is None and (placed := place(run.request, unclaimed)) is not None:
-            starts.append(Start(run.id, placed))
-            free.take(placed)
-            unclaimed.take(placed)
-            if run.array_id is not None:
-                elements[run.array_id] += 1
-            continue
-        if reason is None:
-            reason = _blocked(run.request, free, nodes, first_blocked)
-            if not isinstance(reason, NeverFits):
-                unclaimed.withhold(run.request)
-                first_blocked = first_blocked or run.id
-        reasons[run.id] = reason
-    return Decisions(tuple(starts), reasons)
-
-
-def _not_eligible(run: Queued, elements: Counter[str], now_s: float) -> Reason | None:
-    """What keeps the run waiting whatever is free."""
-    if run.held:
-        return OnHold()
-    for after in run.after:
-        if after.state is None or after.state.is_final:
-            ok = after.state is State.COMPLETED
-            if (after.condition, ok) in (("ok", False), ("notok", True)):
-                state = "unknown" if after.state is None else after.state.value
-                return Hopeless(on=after.run_id, state=state, condition=after.condition)
-    waits_for = tuple(
-        after.run_id for after in run.after if after.state and not after.state.is_final
+def spec_of(node: Capacity) -> NodeSpec:
+    """The node without its device numbers. Its GPU types in the order of their numbers."""
+    kinds: dict[str, int] = {}
+    for gpu in node.gpus:
+        kinds[gpu.kind] = kinds.get(gpu.kind, 0) + 1
+    return NodeSpec(
+        name=node.name,
+        cpus=len(node.cpus),
+        memory_bytes=node.memory_bytes,
+        gpus=tuple(kinds.items()),
+        features=node.features,
+        switch=node.switch,
+        divisible=node.divisible,
     )
-    if waits_for:
-        return Dependency(waits_for=waits_for)
-    if run.begin_s is not None and run.begin_s > now_s:
-        return NotBefore(begin_s=run.begin_s)
-    if run.array_throttle is not None and elements[run.array_id or ""] >= run.array_throttle:
-        return ArrayThrottle(limit=run.array_throttle)
-    return None
 
 
-def _blocked(
-    request: Request, free: Free, nodes: Sequence[Capacity], first_blocked: str | None
+def _grants_of(
+    placed: Iterable[Placed],
+    owners: dict[tuple[str, int], tuple[int, Capacity]],
+    specs: Sequence[NodeSpec],
+) -> Grants:
+    """A run's place as grants, one a node. CPUs that are on no node any more are nobody's."""
+    takes: dict[int, list[int]] = {}
+    slices: dict[int, int] = {}
+    for piece in placed:
+        found = next(
+            (owners[piece.address, cpu] for cpu in piece.cpus if (piece.address, cpu) in owners),
+            None,
+        )
+        if found is None:
+            continue
+        number, node = found
+        types = [kind for kind, _ in specs[number].gpus]
+        take = takes.setdefault(number, [0, 0] + [0] * len(types))
+        slices[number] = slices.get(number, 0) + 1
+        own = {cpu.id for cpu in node.cpus}
+        take[0] += sum(cpu in own for cpu in piece.cpus)
+        take[1] += min(piece.memory_bytes or 0, node.memory_bytes)
+        kinds = {gpu.id: gpu.kind for gpu in node.gpus}
+        for gpu in piece.gpus:
+            if gpu in kinds:
+                take[2 + types.index(kinds[gpu])] += 1
+    return tuple(Grant(1 << number, slices[number], tuple(take)) for number, take in takes.items())
+
+
+def _reasons(scheduler: Scheduler, now_s: float) -> Iterable[tuple[str, Reason]]:
+    for job in scheduler.later.values():
+        reason = why_later(job, now_s, scheduler.ended)
+        if reason is not None:
+            yield job.id, reason
+    first: Waiting | None = None
+    for waiting in scheduler.waiting:
+        reason = _why_blocked(scheduler, waiting, first, now_s)
+        if isinstance(reason, Priority) or first is None:
+            first = first or waiting
+        yield waiting.job.id, reason
+
+
+def _why_blocked(
+    scheduler: Scheduler, waiting: Waiting, first: Waiting | None, now_s: float
 ) -> Reason:
-    """Why an eligible run does not start: too large, short of something, or behind another."""
-    if (never := never_fits(request, nodes)) is not None:
+    job = waiting.job
+    limit = job.array_throttle
+    if limit is not None and scheduler.elements[job.array_id or job.id] >= limit:
+        return ArrayThrottle(limit=limit)
+    never = never_fits(job.request, scheduler.cluster.nodes)
+    if never is not None:
         return never
-    if first_blocked is not None and place(request, free) is not None:
-        return Priority(behind=first_blocked)
-    return shortage(request, free)
+    demand = scheduler.at(waiting, now_s)
+    if first is not None and waiting.least <= scheduler.room(demand):
+        return Priority(behind=first.job.id)
+    return shortage(job.request, scheduler.pool, demand.allowed)

@@ -48,8 +48,12 @@ class Queued(Record, frozen=True, kw_only=True):
 
 
 class Running(Record, frozen=True, kw_only=True):
-    """A run that holds its place since ``started_s``. ``job``: as it was queued."""
+    """A run that holds its place since ``started_s``. ``job``: as it was queued.
+
+    ``stopping``: it was told to give its place back.
+    """
 
     job: Queued
     started_s: float
     placed: tuple[Placed, ...]
+    stopping: bool = False

@@ -40,6 +40,12 @@ def elements_of(
                 array_throttle=spec.array.throttle if spec.array else None,
                 restarts_max=spec.restart.max,
                 restart_on=tuple(spec.restart.on),
+                limit_s=spec.time_s,
+                account=spec.account or "",
+                qos=spec.qos or "normal",
+                partitions=tuple(spec.partition.split(",")) if spec.partition else (),
+                constraint=spec.constraint,
+                reservation=spec.reservation,
             ),
             job=to_yaml(member),
         )

@@ -18,7 +18,7 @@ from headrace.core.errors import EXIT_INTERRUPTED, HeadraceError
 from headrace.core.events import Placed
 from headrace.core.order import Order, StopRequest
 from headrace.core.process import Process, open_pidfd, send_signal
-from headrace.core.records import write_record
+from headrace.core.records import replace, write_record
 from headrace.core.rundir import EventWriter, RunDir, read_events
 from headrace.core.states import State
 from headrace.engines.contract import (
@@ -34,12 +34,16 @@ from headrace.engines.local.elements import elements_of
 from headrace.engines.local.history import History, fold
 from headrace.engines.local.index import Index, Indexed
 from headrace.engines.local.order import make_order
+from headrace.engines.local.passes import decisions, queued_of, running_of
 from headrace.engines.local.refusals import (
     REFUSED_FIELDS,
+    ResizeRefused,
     notes_on,
     require_possible,
     require_room,
+    words,
 )
+from headrace.engines.local.rows import row_of
 from headrace.engines.local.settle import verdict
 from headrace.engines.local.site import SiteFile
 from headrace.engines.local.submission import (
@@ -52,9 +56,7 @@ from headrace.engines.local.submission import (
     recover,
 )
 from headrace.schedule.capacity import Capacity
-from headrace.schedule.decide import decide
-from headrace.schedule.placement import Free, place
-from headrace.schedule.queue import After, Queued, Running
+from headrace.schedule.queue import Queued, Running
 from headrace.schedule.reason import sentence
 from headrace.schedule.request import request_of
 from headrace.spec.job import JobSpec
@@ -147,6 +149,8 @@ class LocalEngine:
         self._live[run_id] = Live(pidfd, process, None)
         if history.cancel_by is not None:
             self._ask_to_stop(run_id, history.cancel_by)
+        elif history.displaced is not None:
+            self._signal(run_id, signal.SIGTERM)
 
     def close(self) -> None:
         """Let everything run on; forget it."""
@@ -154,6 +158,10 @@ class LocalEngine:
             os.close(live.pidfd)
         self._live.clear()
         self._index.close()
+
+    def now_s(self) -> float:
+        """The engine's clock."""
+        return self._setting.now_s()
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -213,8 +221,11 @@ class LocalEngine:
     def dry_run(self, spec: JobSpec, *, who: str) -> Order:
         number = self._index.last_number() + 1
         element = self._elements(spec, number=number, token="", who=who)[0].submission
-        placed = place(element.request, Free(self._setting.nodes))
-        assert placed is not None, "require_room has found room"
+        now_s = self._setting.now_s()
+        alone = queued_of(replace(element, after=()), History(), self._state_of)
+        starts = decisions([alone], (), self._setting.nodes, self._setting.site.now, now_s).starts
+        assert starts, "require_room has found room"
+        placed = starts[0].placed
         run = self._run(element.run_id)
         return make_order(spec, element, History(), placed, run=run, attempt=0)
 
@@ -238,7 +249,7 @@ class LocalEngine:
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            name="local", hold=True, arrays=True, elastic=False, refused_fields=REFUSED_FIELDS
+            name="local", hold=True, arrays=True, elastic=True, refused_fields=REFUSED_FIELDS
         )
 
     # --- acting on runs -----------------------------------------------------------------------
@@ -296,53 +307,75 @@ class LocalEngine:
         if self._setting.site.problem is not None:
             raise self._setting.site.problem
 
+    def requeue(self, name: str, *, who: str) -> list[Acted]:
+        return [self._requeue(row, who) for row in self.find(name)]
+
+    def _requeue(self, row: RunRow, who: str) -> Acted:
+        if row.state is not State.RUNNING:
+            return Acted(id=row.id, state=row.state, text=f"is {row.state}, not running")
+        if self._members[row.id].history.displaced is None:
+            self._displace(row.id, "requeue", who, None, None)
+        return Acted(id=row.id, state=row.state, text="asked to save and leave; it is queued again")
+
+    def resize(self, name: str, *, nodes: tuple[int, int], who: str) -> list[Acted]:
+        return [self._resize(row, nodes, who) for row in self.find(name)]
+
+    def _resize(self, row: RunRow, nodes: tuple[int, int], who: str) -> Acted:
+        if row.state.is_final:
+            return Acted(id=row.id, state=row.state, text=f"has already ended {row.state}")
+        member, (least, most) = self._members[row.id], nodes
+        asked = member.asked.request
+        if least < asked.nodes_min or most > asked.nodes_max:
+            raise ResizeRefused(row.id, nodes, (asked.nodes_min, asked.nodes_max))
+        self._write(row.id, events.Resized(by=who, nodes_min=least, nodes_max=most), durable=True)
+        width = len(member.history.placed)
+        if row.state is not State.RUNNING or least <= width <= most:
+            return Acted(id=row.id, state=row.state, text=f"may be on {words(nodes)} from now on")
+        target = most if width > most else least
+        self._displace(row.id, "resize", who, target, None)
+        return Acted(id=row.id, state=row.state, text=f"saves, and goes on with {words(nodes)}")
+
     # --- scheduling ---------------------------------------------------------------------------
 
-    def schedule(self) -> None:
-        """Start what can start; end what can never start."""
+    def schedule(self) -> float:
+        """Start what can start; displace what must; end what can never start.
+
+        Return when to do so again, in seconds since 1970, even if nothing happens.
+        """
         self._setting.site.refresh()
         while True:
             queue, running = self._queue()
-            decided = decide(queue, running, self._setting.nodes, self._setting.now_s())
+            now_s = self._setting.now_s()
+            decided = decisions(queue, running, self._setting.nodes, self._setting.site.now, now_s)
             for start in decided.starts:
                 self._start(start.id, start.placed)
+            for stop in decided.stops:
+                self._displace(stop.run_id, stop.reason, stop.by, stop.slices, stop.grace_s)
             for run_id, hopeless in decided.hopeless.items():
                 self._end(run_id, State.CANCELLED, EXIT_INTERRUPTED, sentence(hopeless))
             if not decided.hopeless:
                 break
         self._reasons = {run_id: sentence(reason) for run_id, reason in decided.reasons.items()}
+        return decided.wake_s
 
     def _queue(self) -> tuple[list[Queued], list[Running]]:
         queue, running = [], []
         for run_id, member in self._members.items():
-            job = self._queued(member)
             if run_id in self._live:
-                began_s, placed = member.history.placed_s, member.history.placed
-                running.append(Running(job=job, started_s=began_s, placed=placed))
+                running.append(running_of(member.asked, member.history, self._state_of))
             else:
-                queue.append(job)
+                queue.append(queued_of(member.asked, member.history, self._state_of))
         return queue, running
 
-    def _queued(self, member: Member) -> Queued:
-        asked = member.asked
-        return Queued(
-            id=asked.run_id,
-            request=asked.request,
-            submitted_s=asked.submitted_s,
-            user=asked.user,
-            priority=asked.priority,
-            held=member.history.held,
-            after=tuple(
-                After(
-                    run_id=one.run_id,
-                    condition=one.condition,
-                    state=self._state_of(one.run_id),
-                )
-                for one in asked.after
-            ),
-            array_id=asked.array_id,
-            array_throttle=asked.array_throttle,
-        )
+    def _displace(
+        self, run_id: str, reason: str, by: str, nodes: int | None, grace_s: float | None
+    ) -> None:
+        """Have it save and leave; it is queued again when its lead has gone."""
+        event = events.Displaced(reason=reason, by=by, nodes=nodes)
+        self._write(run_id, event, durable=True)
+        request = StopRequest(reason=reason, by=by, grace_s=grace_s)
+        write_record(self._run(run_id).stop, request)
+        self._signal(run_id, signal.SIGTERM)
 
     def _state_of(self, run_id: str) -> State | None:
         found = self._index.by_name(run_id)
@@ -453,24 +486,7 @@ class LocalEngine:
 
     def _indexed(self, asked: Submission, history: History) -> Indexed:
         waiting = self._reasons.get(asked.run_id, "") if history.state is State.PENDING else ""
-        row = RunRow(
-            id=asked.run_id,
-            name=asked.name,
-            user=asked.user,
-            state=history.state,
-            reason=waiting or history.detail,
-            submitted_s=asked.submitted_s,
-            started_s=history.started_s,
-            ended_s=history.ended_s,
-            attempts=len(history.attempts),
-            restarts=max(0, len(history.attempts) - 1),
-            exit_code=history.exit_code,
-            run_dir=str(self._run(asked.run_id).root),
-            request=asked.request,
-            placed=history.placed,
-            array_id=asked.array_id,
-            priority=asked.priority,
-        )
+        row = row_of(asked, history, reason=waiting, run_dir=self._run(asked.run_id).root)
         return Indexed(submission=asked, row=row)
 
 

@@ -14,6 +14,8 @@ from headrace.core.records import Record, replace
 from headrace.core.states import State
 from headrace.engines.contract import AttemptRow
 
+FREE_REASONS = ("preempt", "resize", "requeue")  # no fault of the run: no restart is counted
+
 
 class History(Record, frozen=True, kw_only=True):
     """A run's past and present.
@@ -21,6 +23,8 @@ class History(Record, frozen=True, kw_only=True):
     ``begun``: the present lead has said that it started. ``lead_end``: how it ended, if it did.
     ``placed_s``: when the present place was given. ``cancel_by``: who asked to cancel.
     ``lead_time_s``: seconds that leads have used so far, the present one's open stretch left out.
+    ``displaced``: why it was told to give its place back; ``displacements``: how often it did.
+    ``nodes``: (min, max) that its user asked for later.
     """
 
     state: State = State.PENDING
@@ -36,6 +40,10 @@ class History(Record, frozen=True, kw_only=True):
     begun: bool = False
     lead_end: events.Ended | None = None
     lead_time_s: float = 0.0
+    displaced: events.Displaced | None = None
+    displacements: int = 0
+    resize_to: int | None = None
+    nodes: tuple[int, int] | None = None
 
     @property
     def started_s(self) -> float | None:
@@ -43,8 +51,8 @@ class History(Record, frozen=True, kw_only=True):
 
     @property
     def restarts_used(self) -> int:
-        """What the next lead's first attempt counts as: every attempt after the first."""
-        return len(self.attempts)
+        """What the next lead's first attempt counts as: all before it, less the displaced ones."""
+        return max(0, len(self.attempts) - self.displacements)
 
 
 def fold(engine: Iterable[Entry], lead: Sequence[Entry], present: Process | None) -> History:
@@ -78,7 +86,8 @@ def fold(engine: Iterable[Entry], lead: Sequence[Entry], present: Process | None
 
 
 def _engine_event(history: History, entry: Entry) -> History:
-    match entry.event:
+    event = entry.event
+    match event:
         case events.Submitted():
             return replace(history, submitted_s=entry.time_s)
         case events.Held():
@@ -89,8 +98,22 @@ def _engine_event(history: History, entry: Entry) -> History:
             return replace(history, cancel_by=by)
         case events.Started(placed=placed):
             return replace(history, state=State.RUNNING, placed=placed, placed_s=entry.time_s)
-        case events.Requeued(detail=detail):
-            return replace(history, state=State.PENDING, placed=(), detail=detail)
+        case events.Displaced():
+            return replace(history, displaced=event)
+        case events.Resized(nodes_min=least, nodes_max=most):
+            return replace(history, nodes=(least, most))
+        case events.Requeued(reason=reason, detail=detail):
+            willing = reason in FREE_REASONS
+            again = history.displaced.nodes if willing and history.displaced else None
+            return replace(
+                history,
+                state=State.PENDING,
+                placed=(),
+                detail=detail,
+                displaced=None,
+                displacements=history.displacements + willing,
+                resize_to=again,
+            )
         case events.Ended(state=state, exit_code=exit_code, detail=detail):
             return replace(
                 history,

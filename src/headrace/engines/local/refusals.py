@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from headrace.core.errors import Refused
 from headrace.schedule.capacity import Capacity
-from headrace.schedule.placement import never_fits
+from headrace.schedule.decide import spec_of
 from headrace.schedule.reason import sentence
 from headrace.schedule.request import Request, describe
+from headrace.schedule.shortage import never_fits
 
 if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
@@ -46,6 +47,27 @@ class NeverFitsHere(Refused):
             why=why,
             remedy="ask for fewer nodes, ranks, CPUs or GPUs a node, or less memory",
         )
+
+
+class ResizeRefused(Refused):
+    """The run did not say that it can be on so many nodes."""
+
+    code = "HR-LOCAL-005"
+
+    def __init__(self, run_id: str, nodes: tuple[int, int], asked: tuple[int, int]) -> None:
+        super().__init__(
+            f"{run_id} cannot be resized to {words(nodes)}",
+            why=f"it was submitted for {words(asked)}",
+            remedy="resize it within that, or submit it with nodes: MIN-MAX as wide as you need",
+        )
+
+
+def words(nodes: tuple[int, int]) -> str:
+    """ "1 node", "2 nodes", "2 to 8 nodes"."""
+    least, most = nodes
+    if least == most:
+        return "1 node" if least == 1 else f"{least} nodes"
+    return f"{least} to {most} nodes"
 
 
 def require_possible(spec: "JobSpec") -> None:
@@ -94,7 +116,7 @@ def require_possible(spec: "JobSpec") -> None:
 
 def require_room(request: Request, nodes: Sequence[Capacity]) -> None:
     """Raise ``NeverFitsHere`` when the empty machine is too small."""
-    reason = never_fits(request, nodes)
+    reason = never_fits(request, [spec_of(node) for node in nodes])
     if reason is not None:
         raise NeverFitsHere(request, sentence(reason))
 

@@ -30,8 +30,20 @@ def verdict(
         detail = f"its lead did not start: {lead_error}"
         return Ended(state=State.FAILED, exit_code=1, detail=detail)
     if history.lead_end is not None:
-        return _again_or_end(asked, history, "preempt", history.lead_end.detail, State.FAILED)
+        return _displaced(asked, history, history.lead_end.detail)
     return _again_or_end(asked, history, "node", "the lead died", State.NODE_FAIL)
+
+
+def _displaced(asked: Submission, history: History, detail: str) -> Ended | Requeued:
+    """It left because it was told to; that uses up no restart."""
+    asked_for = history.displaced
+    if asked_for is not None and asked_for.reason != "preempt":
+        return Requeued(reason=asked_for.reason, detail=f"{detail} by {asked_for.by}")
+    if "preempt" not in asked.restart_on:
+        detail = f"{detail}; restart.on does not name preempt"
+        return Ended(state=State.FAILED, exit_code=1, detail=detail)
+    by = "" if asked_for is None else f" by {asked_for.by}"
+    return Requeued(reason="preempt", detail=f"{detail}{by}")
 
 
 def _again_or_end(
@@ -40,7 +52,7 @@ def _again_or_end(
     if reason not in asked.restart_on:
         detail = f"{detail}; restart.on does not name {reason}"
         return Ended(state=otherwise, exit_code=1, detail=detail)
-    if len(history.attempts) > asked.restarts_max:
+    if history.restarts_used > asked.restarts_max:
         used = f"{asked.restarts_max} of {asked.restarts_max} restarts are used"
         return Ended(state=otherwise, exit_code=1, detail=f"{detail}; {used}")
     return Requeued(reason=reason, detail=detail)

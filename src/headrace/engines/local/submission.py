@@ -46,6 +46,12 @@ class Submission(Record, frozen=True, kw_only=True):
     array_throttle: int | None = None
     restarts_max: int
     restart_on: tuple[str, ...]
+    limit_s: float | None = None
+    account: str = ""
+    qos: str = "normal"
+    partitions: tuple[str, ...] = ()
+    constraint: str | None = None
+    reservation: str | None = None
 
 
 class Element(Record, frozen=True, kw_only=True):
