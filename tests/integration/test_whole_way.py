@@ -40,16 +40,22 @@ def test_a_plain_ddp_script_ends_with_the_loss_it_has_under_torchrun(site: Site)
     assert ours == re.findall(r"final loss \S+", theirs.stdout)
 
 
-def test_a_run_outlives_a_killed_daemon_and_the_next_command_finds_it(site: Site) -> None:
-    run_id = site("run", "--name", "long", "--", "sleep", "4").strip()
-    until(lambda: site.status(run_id)["state"] == "RUNNING")
-    os.kill(site.daemon_pid(), signal.SIGKILL)
-    assert site.status(run_id)["state"] == "RUNNING"
-    site("wait", run_id)
-    assert site.status(run_id)["state"] == "COMPLETED"
-    for path in (site.runs / run_id / "events").glob("*.jsonl"):
-        numbers = [entry.seq for entry in read_events(path)]
-        assert numbers == list(range(len(numbers)))
+def test_runs_outlive_a_killed_daemon_and_the_next_command_finds_them(site: Site) -> None:
+    site.configure("[local]\ncpus = 2\n")
+    short = site("run", "--name", "short", "--", "sleep", "5").strip()
+    long = site("run", "--name", "long", "--", "sleep", "600").strip()
+    until(lambda: {site.status(run)["state"] for run in (short, long)} == {"RUNNING"})
+    daemon = site.daemon_pid()
+    os.kill(daemon, signal.SIGKILL)
+    assert {site.status(run)["state"] for run in (short, long)} == {"RUNNING"}
+    assert site.daemon_pid() != daemon
+    site("cancel", long)
+    site("wait", short, long, check=False)
+    assert site.status(short)["state"] == "COMPLETED"
+    assert site.status(long)["state"] == "CANCELLED"
+    for path in site.runs.glob("*/events/*.jsonl"):
+        lines = path.read_bytes().splitlines()
+        assert [entry.seq for entry in read_events(path)] == list(range(len(lines)))
 
 
 def test_after_kill_of_the_lead_the_run_starts_again_and_nothing_of_before_is_left(
