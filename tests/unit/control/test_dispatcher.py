@@ -2,6 +2,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from math import inf
 from typing import cast
 
 import pytest
@@ -18,6 +19,7 @@ class Engine:
         self.gates: dict[str, int] = {}
         self.collected: list[str] = []
         self.passes = 0
+        self.wakes_s: list[float] = []
         self.on_pass: Callable[[int], None] = lambda _: None
 
     def start(self, run_id: str) -> None:
@@ -33,9 +35,13 @@ class Engine:
         os.close(self.live.pop(run_id))
         self.collected.append(run_id)
 
-    def schedule(self) -> None:
+    def schedule(self) -> float:
         self.passes += 1
         self.on_pass(self.passes)
+        return self.wakes_s.pop(0) if self.wakes_s else inf
+
+    def now_s(self) -> float:
+        return time.monotonic()
 
     def close(self) -> None:
         for descriptor in (*self.live.values(), *self.gates.values()):
@@ -78,6 +84,14 @@ def test_a_lead_that_goes_during_a_scheduling_pass_is_collected_once() -> None:
     engine.on_pass = on_pass
     asyncio.run(dispatch(engine, lambda: engine.passes == 3))
     assert engine.collected == ["a-1", "b-2"]
+
+
+def test_a_pass_comes_when_the_engine_asked_for_one() -> None:
+    engine = Engine()
+    engine.wakes_s = [engine.now_s() + 0.05]
+    began_s = engine.now_s()
+    asyncio.run(dispatch(engine, lambda: engine.passes == 2))
+    assert engine.now_s() - began_s >= 0.05
 
 
 def test_an_engine_that_fails_ends_the_loop_with_its_error() -> None:
