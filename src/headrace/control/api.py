@@ -21,6 +21,7 @@ from headrace.core.errors import HeadraceError
 from headrace.core.records import encode
 from headrace.engines.contract import RunRow
 from headrace.engines.local.engine import LocalEngine
+from headrace.schedule.cluster import Reservation
 from headrace.spec.load import read_submitted
 
 RUNS_HEADER = "x-headrace-runs"
@@ -53,6 +54,23 @@ class CancelBody(Body):
     now: bool = False
 
 
+class ResizeBody(Body):
+    nodes_min: Annotated[int, Field(ge=1)]
+    nodes_max: Annotated[int, Field(ge=1)]
+
+
+class ReservationBody(Body):
+    """Times in seconds since 1970."""
+
+    name: str
+    start_s: float
+    end_s: float
+    nodes: tuple[str, ...]
+    users: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    maintenance: bool = False
+
+
 def make_app(
     engine: LocalEngine, dispatcher: Dispatcher, runs: str, stop: Callable[[], None]
 ) -> FastAPI:
@@ -67,6 +85,7 @@ def make_app(
     _add_daemon(app, engine, dispatcher, runs, stop)
     _add_queue(app, engine, dispatcher)
     _add_acts(app, engine, dispatcher)
+    _add_reservations(app, engine, dispatcher)
     return app
 
 
@@ -145,6 +164,31 @@ def _add_acts(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> None
     @app.post("/v1/runs/{name}/release")
     async def release(request: Request, name: str) -> Response:
         return _answer(await dispatcher.act(engine.release, name, who=_caller(request)))
+
+    @app.post("/v1/runs/{name}/requeue")
+    async def requeue(request: Request, name: str) -> Response:
+        return _answer(await dispatcher.act(engine.requeue, name, who=_caller(request)))
+
+    @app.post("/v1/runs/{name}/resize")
+    async def resize(request: Request, name: str, body: ResizeBody) -> Response:
+        nodes = (body.nodes_min, body.nodes_max)
+        who = _caller(request)
+        return _answer(await dispatcher.act(engine.resize, name, nodes=nodes, who=who))
+
+
+def _add_reservations(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> None:
+    @app.get("/v1/reservations")
+    async def reservations() -> Response:
+        return _answer(await dispatcher.call(engine.reservations))
+
+    @app.post("/v1/reservations")
+    async def reserve(request: Request, body: ReservationBody) -> Response:
+        asked = Reservation(**body.model_dump())
+        return _answer(await dispatcher.act(engine.reserve, asked, who=_caller(request)))
+
+    @app.post("/v1/reservations/{name}/delete")
+    async def unreserve(request: Request, name: str) -> Response:
+        return _answer(await dispatcher.act(engine.unreserve, name, who=_caller(request)))
 
 
 def _answer(record: object, status: int = 200) -> Response:

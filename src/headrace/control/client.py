@@ -5,7 +5,6 @@ So a daemon that dies in the middle is started again and asked again.
 """
 
 import http.client
-import json
 import secrets
 import socket
 import subprocess
@@ -21,8 +20,10 @@ from headrace.core.errors import HeadraceError
 from headrace.core.order import Order
 from headrace.core.places import socket_path, state_folder
 from headrace.core.process import identify, wait_gone
-from headrace.core.records import DecodeError, Record, decode
+from headrace.core.records import DecodeError, Record, decode, encode
 from headrace.engines.contract import Acted, RunDetail, RunRow, Submitted
+from headrace.schedule.capacity import Capacity
+from headrace.schedule.cluster import Reservation
 
 _ALREADY_RUNNING = 75
 _TRIES = 3
@@ -131,6 +132,27 @@ class Client:
     def release(self, name: str) -> list[Acted]:
         return decode(self._ask("POST", f"{_run_path(name)}/release"), list[Acted])
 
+    def requeue(self, name: str) -> list[Acted]:
+        return decode(self._ask("POST", f"{_run_path(name)}/requeue"), list[Acted])
+
+    def resize(self, name: str, nodes_min: int, nodes_max: int) -> list[Acted]:
+        body = {"nodes_min": nodes_min, "nodes_max": nodes_max}
+        return decode(self._ask("POST", f"{_run_path(name)}/resize", body), list[Acted])
+
+    def nodes(self) -> list[Capacity]:
+        return decode(self._ask("GET", "/v1/nodes"), list[Capacity])
+
+    def reservations(self) -> list[Reservation]:
+        return decode(self._ask("GET", "/v1/reservations"), list[Reservation])
+
+    def reserve(self, reservation: Reservation) -> list[Reservation]:
+        """All reservations after this one was added."""
+        return decode(self._ask("POST", "/v1/reservations", reservation), list[Reservation])
+
+    def unreserve(self, name: str) -> list[Reservation]:
+        path = f"/v1/reservations/{quote(name, safe='')}/delete"
+        return decode(self._ask("POST", path), list[Reservation])
+
     # --- the daemon itself --------------------------------------------------------------------
 
     def daemon(self) -> DaemonInfo:
@@ -182,7 +204,7 @@ class Client:
         try:
             if body is not None:
                 headers["content-type"] = "application/json"
-            data = None if body is None else json.dumps(body).encode()
+            data = None if body is None else encode(body)
             connection.request(method, path, data, headers)
             response = connection.getresponse()
             answer = response.read()

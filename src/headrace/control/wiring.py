@@ -28,6 +28,7 @@ def local_engine(environ: Mapping[str, str], *, lead: tuple[str, ...] = LEAD) ->
     require_local_disk(state, Path("/proc/self/mounts").read_text())
     setting = Setting(
         runs=runs,
+        state=state,
         host=socket.gethostname(),
         nodes=tuple(nodes_of(probe(), site.now)),
         lead=lead,

@@ -30,11 +30,11 @@ from headrace.engines.contract import (
     Submitted,
 )
 from headrace.engines.local import lead
+from headrace.engines.local.asking import queued_of, running_of
 from headrace.engines.local.elements import elements_of
 from headrace.engines.local.history import History, fold
 from headrace.engines.local.index import Index, Indexed
 from headrace.engines.local.order import make_order
-from headrace.engines.local.passes import decisions, queued_of, running_of
 from headrace.engines.local.refusals import (
     REFUSED_FIELDS,
     ResizeRefused,
@@ -43,6 +43,7 @@ from headrace.engines.local.refusals import (
     require_room,
     words,
 )
+from headrace.engines.local.reservations import Reservations
 from headrace.engines.local.rows import row_of
 from headrace.engines.local.settle import verdict
 from headrace.engines.local.site import SiteFile
@@ -56,6 +57,9 @@ from headrace.engines.local.submission import (
     recover,
 )
 from headrace.schedule.capacity import Capacity
+from headrace.schedule.cluster import Cluster, Reservation
+from headrace.schedule.decide import Decisions, decide
+from headrace.schedule.policies import policy
 from headrace.schedule.queue import Queued, Running
 from headrace.schedule.reason import sentence
 from headrace.schedule.request import request_of
@@ -70,10 +74,12 @@ class Setting:
     """What an engine is told about its surroundings.
 
     ``lead``: the program that is given a run directory as its last argument.
-    ``now_s``: seconds since 1970. ``site``: read again before each pass, when it has changed.
+    ``state``: a folder on a local disk. ``now_s``: seconds since 1970. ``site``: read again before
+    each pass, when it has changed.
     """
 
     runs: Path
+    state: Path
     host: str
     nodes: tuple[Capacity, ...]
     lead: tuple[str, ...]
@@ -108,6 +114,7 @@ class LocalEngine:
         self._members: dict[str, Member] = {}
         self._live: dict[str, Live] = {}
         self._reasons: dict[str, str] = {}
+        self._reservations = Reservations(setting.state / "reservations.json")
 
     # --- coming and going ---------------------------------------------------------------------
 
@@ -223,7 +230,7 @@ class LocalEngine:
         element = self._elements(spec, number=number, token="", who=who)[0].submission
         now_s = self._setting.now_s()
         alone = queued_of(replace(element, after=()), History(), self._state_of)
-        starts = decisions([alone], (), self._setting.nodes, self._setting.site.now, now_s).starts
+        starts = self._decide([alone], [], now_s).starts
         assert starts, "require_room has found room"
         placed = starts[0].placed
         run = self._run(element.run_id)
@@ -335,6 +342,25 @@ class LocalEngine:
         self._displace(row.id, "resize", who, target, None)
         return Acted(id=row.id, state=row.state, text=f"saves, and goes on with {words(nodes)}")
 
+    # --- reservations -------------------------------------------------------------------------
+
+    def reservations(self) -> list[Reservation]:
+        """Those of the site file, and those made by command."""
+        return [*self._setting.site.now.reservations, *self._reservations.made]
+
+    def reserve(self, asked: Reservation, *, who: str) -> list[Reservation]:
+        """Keep nodes. Raise ``ReservationRefused``."""
+        names = [node.name for node in self._setting.nodes]
+        self._reservations.add(asked, self.reservations(), names, self.now_s())
+        _log.info("%s reserved %s", who, asked)
+        return self.reservations()
+
+    def unreserve(self, name: str, *, who: str) -> list[Reservation]:
+        """Give them back. Raise ``ReservationNotFound``."""
+        self._reservations.drop(name)
+        _log.info("%s dropped the reservation %s", who, name)
+        return self.reservations()
+
     # --- scheduling ---------------------------------------------------------------------------
 
     def schedule(self) -> float:
@@ -346,7 +372,7 @@ class LocalEngine:
         while True:
             queue, running = self._queue()
             now_s = self._setting.now_s()
-            decided = decisions(queue, running, self._setting.nodes, self._setting.site.now, now_s)
+            decided = self._decide(queue, running, now_s)
             for start in decided.starts:
                 self._start(start.id, start.placed)
             for stop in decided.stops:
@@ -357,6 +383,17 @@ class LocalEngine:
                 break
         self._reasons = {run_id: sentence(reason) for run_id, reason in decided.reasons.items()}
         return decided.wake_s
+
+    def _decide(self, queue: list[Queued], running: list[Running], now_s: float) -> Decisions:
+        site, nodes = self._setting.site.now, self._setting.nodes
+        return decide(
+            queue, running, nodes, now_s, rules=self.rules(), policy=policy(site.policy or "easy")
+        )
+
+    def rules(self) -> Cluster:
+        """What is in force now, without the nodes."""
+        rules = self._setting.site.now.cluster(())
+        return replace(rules, reservations=tuple(self.reservations()))
 
     def _queue(self) -> tuple[list[Queued], list[Running]]:
         queue, running = [], []

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from headrace.engines.contract import RunRow
+from headrace.engines.local.asking import request_now
 from headrace.engines.local.history import History
-from headrace.engines.local.passes import request_now
 from headrace.engines.local.submission import Submission
 
 

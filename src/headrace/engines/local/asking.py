@@ -1,43 +1,15 @@
-"""One scheduling pass in the scheduler's words: the records of runs in, what to do out. Pure."""
+"""Runs as they are recorded, in the scheduler's words. Pure."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
 from headrace.core.records import replace
 from headrace.core.states import State
 from headrace.engines.local.history import History
-from headrace.engines.local.site import Site
 from headrace.engines.local.submission import Submission
-from headrace.schedule.capacity import Capacity
-from headrace.schedule.cluster import Cluster
-from headrace.schedule.decide import Decisions, decide
-from headrace.schedule.policies import policy
 from headrace.schedule.queue import After, Queued, Running
 from headrace.schedule.request import Request
-from headrace.schedule.state import Policy
 
 StateOf = Callable[[str], State | None]
-
-
-def decisions(
-    waiting: Iterable[Queued],
-    running: Iterable[Running],
-    nodes: Sequence[Capacity],
-    site: Site,
-    now_s: float,
-) -> Decisions:
-    return decide(
-        tuple(waiting), tuple(running), nodes, now_s, rules=rules_of(site), policy=policy_of(site)
-    )
-
-
-def rules_of(site: Site) -> Cluster:
-    """The site's rules without its nodes."""
-    return site.cluster(())
-
-
-def policy_of(site: Site) -> Policy:
-    """What the site file names, else EASY backfill."""
-    return policy(site.policy or "easy")
 
 
 def queued_of(asked: Submission, history: History, state_of: StateOf) -> Queued:
