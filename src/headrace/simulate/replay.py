@@ -23,6 +23,15 @@ from headrace.simulate.trace import Trace
 _TOLD_EVERY = 1024  # jobs between two calls of ``progress``
 
 
+class Hold(NamedTuple):
+    """Job number ``job`` held ``slices`` nodes."""
+
+    job: int
+    begin_s: float
+    end_s: float
+    slices: int
+
+
 @dataclass(frozen=True)
 class Replay:
     """What became of each job of ``trace``, in its order; seconds on the trace's own clock.
@@ -30,8 +39,9 @@ class Replay:
     ``start_s``: first start; None: never started (cancelled while it waited, or larger than the
     cluster). ``end_s``: last end. ``busy_s``: how long it held nodes, over all its stretches.
     ``slices``: nodes it held last. ``preempted``, ``failed``: how often it was displaced, or lost a
-    node. ``lost_s``: of ``busy_s``, what had to be done again. ``allocated``: node numbers as
-    ``0-3 7``, only where asked for.
+    node. ``lost_s``: of ``busy_s``, what had to be done again. ``cut``: the holds that ended before
+    the job did, in order of their end. ``allocated``: node numbers as ``0-3 7``, only where asked
+    for.
     """
 
     policy: str
@@ -43,6 +53,7 @@ class Replay:
     preempted: Sequence[int]
     failed: Sequence[int]
     lost_s: Sequence[float]
+    cut: Sequence[Hold] = ()
     allocated: Sequence[str] | None = None
 
 
@@ -101,6 +112,7 @@ class _Books:
     failed: list[int]
     generation: list[int]
     allocated: list[str] | None
+    cut: list[Hold] = field(default_factory=list)
     stretches: dict[int, _Stretch] = field(default_factory=dict)
 
     @classmethod
@@ -235,6 +247,7 @@ class Replayer:
         books.generation[number] += 1
         held_s = now_s - stretch.begin_s
         books.busy_s[number] += held_s
+        books.cut.append(Hold(number, stretch.begin_s, now_s, books.slices[number]))
         books.lost_s[number] += lost_s
         begun_before = books.busy_s[number] > held_s
         idle_s = self.costs.restart_s if begun_before else 0.0
@@ -297,6 +310,7 @@ def replay(
         preempted=books.preempted,
         failed=books.failed,
         lost_s=books.lost_s,
+        cut=books.cut,
         allocated=books.allocated,
     )
 
