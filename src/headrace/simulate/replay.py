@@ -58,11 +58,12 @@ class Replay:
 
 
 class NodeEvent(NamedTuple):
-    """Node number ``node`` goes down, or comes back ``up``."""
+    """Node number ``node`` is seen down, ``blind_s`` after it died, or comes back ``up``."""
 
     at_s: float
     node: int
     up: bool
+    blind_s: float = 0.0
 
 
 class Costs(Record, frozen=True, kw_only=True):
@@ -273,7 +274,9 @@ class Replayer:
             for active in [one for one in scheduler.active.values() if nodes_of(one.grants) & bit]:
                 number = self.number[active.job.id]
                 since_s = now_s - self.books.stretches[number].begin_s
-                self._stop(number, now_s, lost_s=since_s % self.costs.checkpoint_s)
+                blind_s = min(event.blind_s, since_s)
+                lost_s = (since_s - blind_s) % self.costs.checkpoint_s + blind_s
+                self._stop(number, now_s, lost_s=lost_s)
                 self.books.failed[number] += 1
                 self._again(number, now_s)
         scheduler.edge()
