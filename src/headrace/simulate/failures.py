@@ -80,7 +80,7 @@ PRESETS = {
 class FailuresUnknown(UsageError):
     """Not a failure model."""
 
-    code = "HR-SIM-002"
+    code = "HR-SIM-010"
 
     def __init__(self, text: str, why: str) -> None:
         super().__init__(

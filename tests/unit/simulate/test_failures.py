@@ -167,5 +167,5 @@ def test_software_deaths_make_a_job_longer_and_leave_its_work() -> None:
 def test_a_model_that_is_none_is_refused_with_the_rule(text: str, why: str) -> None:
     with pytest.raises(FailuresUnknown) as caught:
         parse_failures(text)
-    assert str(caught.value).startswith(f'error HR-SIM-002: "{text}" is not a failure model')
+    assert str(caught.value).startswith(f'error HR-SIM-010: "{text}" is not a failure model')
     assert why in caught.value.why
