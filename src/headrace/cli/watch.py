@@ -77,7 +77,7 @@ def _progress(frame: "Frame") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from headrace.monitor.series import format_seconds
+    from headrace.core.look import format_seconds
 
     elapsed = format_seconds(frame.elapsed_s)
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -133,7 +133,7 @@ def _ranks(frame: "Frame") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from headrace.monitor.series import format_seconds
+    from headrace.core.look import format_seconds
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     if not frame.ranks:

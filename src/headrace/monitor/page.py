@@ -3,55 +3,35 @@
 Names, details and log text come from users and programs: every one is escaped.
 """
 
-import base64
 import time
-from collections.abc import Sequence
 from html import escape
 
+from headrace.core.look import document, format_seconds, image, table
 from headrace.monitor.report import Report
-from headrace.monitor.series import TITLES, format_energy, format_seconds
+from headrace.monitor.series import TITLES, format_energy
 from headrace.monitor.timeline import Cause
 
 _GIB = 1 << 30
-_STYLE = """
-:root { color-scheme: light dark; --ink: #22303c; --soft: #5d6b77; --line: #dfe5ea; --back: #fff }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6ebef; --soft: #a3b0bb; --line: #33414d; --back: #161c22 }
-}
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back);
-       max-width: 64rem; margin: 2rem auto; padding: 0 1rem }
-h1 { margin: 0 } h2 { margin: 2rem 0 .5rem; font-size: 1.15rem }
-p.state { color: var(--soft); margin: .2rem 0 1.5rem }
-img { width: 100%; height: auto; border-radius: 6px; background: #fff }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line);
-         vertical-align: top }
-th { font-weight: 600; color: var(--soft) } td.n { text-align: right; white-space: nowrap }
-footer { margin-top: 2rem; color: var(--soft); font-size: .85rem }
-"""
 
 
 def page(report: Report, picture: bytes) -> str:
     """A whole HTML document. ``picture``: PNG, put into the page itself."""
-    name = escape(report.run_id)
-    image = base64.b64encode(picture).decode()
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name}</title><style>{_STYLE}</style></head><body>\n"
-        f"<h1>{name}</h1>\n"
+    attempts = ("attempt", "time", "ranks", "outcome", "detail")
+    alt = (
+        f"Loss, samples a second, use of the machine and time by cause of {report.run_id}; "
+        "the tables below hold the figures"
+    )
+    return document(
+        report.run_id,
+        f"<h1>{escape(report.run_id)}</h1>\n"
         f'<p class="state"><strong>{escape(report.state)}</strong> {escape(report.detail)}</p>\n'
         + (f"<h2>Notes</h2>\n<ul>{notes}</ul>\n" if notes else "")
-        + f'<img alt="Loss, samples a second, use of the machine and time by cause of {name}; '
-        f'the tables below hold the figures" src="data:image/png;base64,{image}">\n'
-        + _table("Summary", ("what", "value"), summary(report))
-        + _table("Where the time went", ("cause", "time", "share"), time_rows(report))
-        + _table(
-            "Attempts", ("attempt", "time", "ranks", "outcome", "detail"), _attempt_rows(report)
-        )
-        + f"<footer>Times are UTC. Energy: {escape(report.usage.energy.method)}.</footer>\n"
-        "</body></html>\n"
+        + image(picture, alt)
+        + table("Summary", ("what", "value"), summary(report))
+        + table("Where the time went", ("cause", "time", "share"), time_rows(report))
+        + table("Attempts", attempts, _attempt_rows(report))
+        + f"<footer>Times are UTC. Energy: {escape(report.usage.energy.method)}.</footer>\n",
     )
 
 
@@ -143,14 +123,6 @@ def _attempt_rows(report: Report) -> list[tuple[str, ...]]:
         )
         for attempt in report.attempts
     ]
-
-
-def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>\n" for row in rows
-    )
-    return f"<h2>{escape(title)}</h2>\n<table><tr>{head}</tr>\n{body}</table>\n"
 
 
 def _utc(time_s: float) -> str:

@@ -1,14 +1,26 @@
 """The report's picture: loss, throughput, use of the machine, and where the time went (PNG).
 
-Drawn with matplotlib's Agg canvas and no global state, so any thread may draw. Colours are the
-Okabe-Ito set, which colour-blind readers can tell apart; marks differ in shape, too.
+Marks differ in shape as well as in colour. Any thread may draw.
 """
 
-import io
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from headrace.core.look import (
+    BLUE,
+    GREEN,
+    GREY,
+    GRID,
+    INK,
+    ORANGE,
+    RED,
+    dress,
+    format_seconds,
+    legend,
+    png,
+    time_unit,
+)
 from headrace.monitor.history import History
 from headrace.monitor.report import Report, samples_per_s
 from headrace.monitor.series import (
@@ -16,19 +28,15 @@ from headrace.monitor.series import (
     Point,
     averaged,
     format_energy,
-    format_seconds,
     format_share,
     smoothed,
     thinned,
-    time_unit,
 )
 from headrace.monitor.timeline import Cause
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, GREY, GRID = "#22303c", "#8a97a3", "#e3e8ec"
-BLUE, GREEN, ORANGE, RED = "#0072b2", "#009e73", "#e69f00", "#d55e00"
 _COLORS = {
     Cause.QUEUE: "#c9d1d8",
     Cause.START_UP: "#9aa7b2",
@@ -47,7 +55,6 @@ _GIB = 1 << 30
 
 def draw(history: History, report: Report) -> bytes:
     """PNG, 1600 x 1120 pixels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.8, 8.96), dpi=125, facecolor="white")
@@ -74,10 +81,7 @@ def draw(history: History, report: Report) -> bytes:
         axes.set_xlim(0, max(report.wall_s / unit_s, 1e-9))
         axes.set_xlabel(f"{unit} since submission", color=GREY, fontsize=9)
     _time(figure.add_subplot(grid[2, :]), report)
-    file = io.BytesIO()
-    figure.set_canvas(FigureCanvasAgg(figure))
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return png(figure)
 
 
 def _subtitle(report: Report) -> str:
@@ -96,7 +100,7 @@ def _subtitle(report: Report) -> str:
 
 
 def _loss(axes: "Axes", history: History) -> None:
-    _dress(axes, "Loss")
+    dress(axes, "Loss")
     kept = [
         (float(m.step), value)
         for m in history.kept_steps
@@ -134,7 +138,7 @@ def _loss(axes: "Axes", history: History) -> None:
         fontweight="bold",
     )
     axes.set_xlabel("step", color=GREY, fontsize=9)
-    _legend(axes)
+    legend(axes)
 
 
 def _mark_steps(axes: "Axes", history: History) -> None:
@@ -162,7 +166,7 @@ def _mark_steps(axes: "Axes", history: History) -> None:
 
 
 def _throughput(axes: "Axes", history: History, report: Report) -> None:
-    _dress(axes, "Samples a second")
+    dress(axes, "Samples a second")
     rates = [(float(m.step), rate) for m, rate in samples_per_s(history.kept_steps)]
     if not rates or report.samples_per_s_median is None:
         _say(axes, "the program reported no samples")
@@ -172,11 +176,11 @@ def _throughput(axes: "Axes", history: History, report: Report) -> None:
     axes.axhline(median, color=INK, lw=1, ls=(0, (4, 3)), label=f"median {median:,.4g}")
     axes.set_ylim(0, 1.18 * max(rate for _, rate in rates))
     axes.set_xlabel("step", color=GREY, fontsize=9)
-    _legend(axes)
+    legend(axes)
 
 
 def _use(axes: "Axes", history: History, unit_s: float) -> None:
-    _dress(axes, "Use of what was allocated, %")
+    dress(axes, "Use of what was allocated, %")
     if not history.nodes:
         _say(axes, "nothing was sampled")
         return
@@ -195,11 +199,11 @@ def _use(axes: "Axes", history: History, unit_s: float) -> None:
         if gpu:
             axes.plot(*_xy(averaged(gpu)), color=GREEN, lw=1.4, label=_once(drawn, "GPU"))
     axes.set_ylim(0, 105)
-    _legend(axes)
+    legend(axes)
 
 
 def _memory(axes: "Axes", history: History, unit_s: float) -> None:
-    _dress(axes, "Memory a node, GiB")
+    dress(axes, "Memory a node, GiB")
     if not history.nodes:
         _say(axes, "nothing was sampled")
         return
@@ -218,7 +222,7 @@ def _memory(axes: "Axes", history: History, unit_s: float) -> None:
             axes.plot(*_xy(both), color=GREEN, lw=1.4, label=_once(drawn, "GPUs"))
             highest = max(highest, *gpu)
     axes.set_ylim(0, 1.2 * highest or 1.0)
-    _legend(axes)
+    legend(axes)
 
 
 def _mark_attempts(axes: "Axes", history: History, unit_s: float) -> None:
@@ -250,35 +254,6 @@ def _time(axes: "Axes", report: Report) -> None:
         axes.plot([x + 0.006], [y], marker="s", ms=9, color=_COLORS[cause], clip_on=False)
         text = f"{TITLES[cause]}  {format_seconds(part_s)}  ({format_share(width)})"
         axes.text(x + 0.018, y, text, va="center", color=INK, fontsize=9.5)
-
-
-def _dress(axes: "Axes", title: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontsize=12, pad=8)
-    axes.grid(axis="y", color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(GREY)
-    axes.tick_params(colors=GREY, labelsize=9, length=0)
-    axes.margins(x=0.01)
-
-
-def _legend(axes: "Axes") -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if labels:
-        axes.legend(
-            handles,
-            labels,
-            loc="lower right",
-            bbox_to_anchor=(1.0, 1.0),
-            ncols=len(labels),
-            frameon=False,
-            fontsize=9,
-            labelcolor=INK,
-            borderaxespad=0.2,
-            handlelength=1.4,
-            columnspacing=1.2,
-        )
 
 
 def _say(axes: "Axes", text: str) -> None:

@@ -1,4 +1,4 @@
-"""Curves made fit to look at: thinned out, smoothed, seconds in a readable unit. Pure."""
+"""Curves made fit to look at: thinned out, smoothed, in words. Pure."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,6 @@ from headrace.monitor.timeline import Cause
 
 POINTS_MAX = 1500
 Point = tuple[float, float]
-
-_TWO_UNITS = (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
 
 TITLES = {
     Cause.QUEUE: "waiting in the queue",
@@ -74,29 +72,6 @@ def _averages(values: Sequence[float], weight: float) -> list[float]:
 def format_share(ratio: float) -> str:
     """ "82 %", or "<1 %" for what is there but small."""
     return "<1 %" if 0 < ratio < 0.005 else f"{100 * ratio:.0f} %"
-
-
-def time_unit(length_s: float) -> tuple[str, float]:
-    """The unit an axis of this length is written in, and its seconds."""
-    if length_s < 180:
-        return "seconds", 1.0
-    if length_s < 3 * 3600:
-        return "minutes", 60.0
-    return ("hours", 3600.0) if length_s < 4 * 86_400 else ("days", 86_400.0)
-
-
-def format_seconds(seconds: float) -> str:
-    """ "0.24 s", "41 s", "3 min 20 s", "5 h 12 min", "2 d 3 h": what a person reads at a glance."""
-    if seconds < 10:
-        return f"{seconds:.2f} s" if seconds else "0 s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    large, large_s, small, small_s = next(
-        (units for units in _TWO_UNITS if whole >= units[1]), _TWO_UNITS[-1]
-    )
-    rest = whole % large_s // small_s
-    return f"{whole // large_s} {large}" + (f" {rest} {small}" if rest else "")
 
 
 def format_energy(energy_kwh: float) -> str:

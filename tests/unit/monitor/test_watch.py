@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from headrace.core.events import CheckpointSaved, Ended, RankExited
+from headrace.core.look import format_seconds
 from headrace.core.rundir import RunDir
 from headrace.monitor.sentences import sentence
 from headrace.monitor.series import (
     averaged,
     format_energy,
-    format_seconds,
     format_share,
     smoothed,
     sparkline,
