@@ -1,4 +1,4 @@
-"""The HTTP API of a user's daemon. Handlers translate, bound their waits, and decide nothing.
+"""The HTTP API of a daemon. Handlers translate, bound their waits, and decide nothing.
 
 Answers are the records of ``headrace.engines.contract`` as JSON; an error is a problem object:
 code, problem, why, remedy, exit_status.
@@ -6,7 +6,6 @@ code, problem, why, remedy, exit_status.
 
 import asyncio
 import os
-import pwd
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -15,11 +14,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace import __version__
+from headrace.control.audience import Audience
 from headrace.control.dispatcher import Dispatcher
-from headrace.control.errors import NotYourDaemon, OtherRunsFolder, RequestNotUnderstood
+from headrace.control.errors import AdminsOnly, OtherRunsFolder, RequestNotUnderstood
 from headrace.core.errors import HeadraceError
 from headrace.core.records import encode
-from headrace.engines.contract import RunRow
+from headrace.engines.contract import Caller, RunRow
 from headrace.engines.local.engine import LocalEngine
 from headrace.schedule.cluster import Reservation
 from headrace.spec.load import read_submitted
@@ -72,17 +72,17 @@ class ReservationBody(Body):
 
 
 def make_app(
-    engine: LocalEngine, dispatcher: Dispatcher, runs: str, stop: Callable[[], None]
+    engine: LocalEngine, dispatcher: Dispatcher, audience: Audience, stop: Callable[[], None]
 ) -> FastAPI:
-    """``runs``: the folder served. ``stop``: ends the server soon."""
+    """``stop``: ends the server soon."""
     app = FastAPI(
         title="Headrace",
         version=__version__,
-        dependencies=[Depends(_only_owner), Depends(_same_runs(runs))],
+        dependencies=[Depends(_identify(audience)), Depends(_same_runs(audience))],
     )
     app.add_exception_handler(HeadraceError, _problem)
     app.add_exception_handler(RequestValidationError, _not_understood)
-    _add_daemon(app, engine, dispatcher, runs, stop)
+    _add_daemon(app, engine, dispatcher, stop)
     _add_queue(app, engine, dispatcher)
     _add_acts(app, engine, dispatcher)
     _add_reservations(app, engine, dispatcher)
@@ -90,21 +90,24 @@ def make_app(
 
 
 def _add_daemon(
-    app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher, runs: str, stop: Callable[[], None]
+    app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher, stop: Callable[[], None]
 ) -> None:
     @app.get("/v1/daemon")
-    async def daemon() -> Response:
+    async def daemon(request: Request) -> Response:
         site, problem = await dispatcher.call(engine.site)
-        told = {"pid": os.getpid(), "version": __version__, "runs": runs}
+        runs = await dispatcher.call(engine.runs_of, caller(request))
+        told = {"pid": os.getpid(), "version": __version__, "runs": str(runs)}
         return _answer({**told, "site": site, "site_problem": problem})
 
     @app.post("/v1/daemon/reload")
-    async def reload_site() -> Response:
+    async def reload_site(request: Request) -> Response:
+        _require_admin(request, "reload the rules")
         await dispatcher.act(engine.reload)
-        return await daemon()
+        return await daemon(request)
 
     @app.post("/v1/daemon/stop")
-    async def stop_daemon() -> Response:
+    async def stop_daemon(request: Request) -> Response:
+        _require_admin(request, "stop the daemon")
         stop()
         return _answer({"pid": os.getpid()})
 
@@ -119,7 +122,7 @@ def _add_queue(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> Non
             engine.submit,
             spec,
             token=body.token,
-            who=_caller(request),
+            who=caller(request),
             environment=body.environment,
             script=body.script,
         )
@@ -128,23 +131,25 @@ def _add_queue(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> Non
     @app.post("/v1/dry-run")
     async def dry_run(request: Request, body: DryRunBody) -> Response:
         spec = read_submitted(body.job)
-        return _answer(await dispatcher.call(engine.dry_run, spec, who=_caller(request)))
+        return _answer(await dispatcher.call(engine.dry_run, spec, who=caller(request)))
 
     @app.get("/v1/runs")
-    async def runs_now(ended: bool = False) -> Response:
-        return _answer(await dispatcher.call(engine.runs, ended=ended))
+    async def runs_now(request: Request, ended: bool = False) -> Response:
+        return _answer(await dispatcher.call(engine.runs, ended=ended, who=caller(request)))
 
     @app.get("/v1/runs/{name}")
-    async def find(name: str) -> Response:
-        return _answer(await dispatcher.call(engine.find, name))
+    async def find(request: Request, name: str) -> Response:
+        return _answer(await dispatcher.call(engine.find, name, who=caller(request)))
 
     @app.get("/v1/runs/{name}/detail")
-    async def detail(name: str) -> Response:
-        return _answer(await dispatcher.call(engine.run, name))
+    async def detail(request: Request, name: str) -> Response:
+        return _answer(await dispatcher.call(engine.run, name, who=caller(request)))
 
     @app.get("/v1/runs/{name}/wait")
-    async def wait(name: str, timeout_s: Annotated[float, Query(ge=0, le=_WAIT_MAX_S)]) -> Response:
-        return _answer(await _until_ended(engine, dispatcher, name, timeout_s))
+    async def wait(
+        request: Request, name: str, timeout_s: Annotated[float, Query(ge=0, le=_WAIT_MAX_S)]
+    ) -> Response:
+        return _answer(await _until_ended(engine, dispatcher, name, caller(request), timeout_s))
 
     @app.get("/v1/nodes")
     async def nodes() -> Response:
@@ -154,25 +159,25 @@ def _add_queue(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> Non
 def _add_acts(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> None:
     @app.post("/v1/runs/{name}/cancel")
     async def cancel(request: Request, name: str, body: CancelBody) -> Response:
-        who = _caller(request)
+        who = caller(request)
         return _answer(await dispatcher.act(engine.cancel, name, who=who, now=body.now))
 
     @app.post("/v1/runs/{name}/hold")
     async def hold(request: Request, name: str) -> Response:
-        return _answer(await dispatcher.act(engine.hold, name, who=_caller(request)))
+        return _answer(await dispatcher.act(engine.hold, name, who=caller(request)))
 
     @app.post("/v1/runs/{name}/release")
     async def release(request: Request, name: str) -> Response:
-        return _answer(await dispatcher.act(engine.release, name, who=_caller(request)))
+        return _answer(await dispatcher.act(engine.release, name, who=caller(request)))
 
     @app.post("/v1/runs/{name}/requeue")
     async def requeue(request: Request, name: str) -> Response:
-        return _answer(await dispatcher.act(engine.requeue, name, who=_caller(request)))
+        return _answer(await dispatcher.act(engine.requeue, name, who=caller(request)))
 
     @app.post("/v1/runs/{name}/resize")
     async def resize(request: Request, name: str, body: ResizeBody) -> Response:
         nodes = (body.nodes_min, body.nodes_max)
-        who = _caller(request)
+        who = caller(request)
         return _answer(await dispatcher.act(engine.resize, name, nodes=nodes, who=who))
 
 
@@ -183,50 +188,57 @@ def _add_reservations(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher)
 
     @app.post("/v1/reservations")
     async def reserve(request: Request, body: ReservationBody) -> Response:
+        _require_admin(request, "reserve nodes")
         asked = Reservation(**body.model_dump())
-        return _answer(await dispatcher.act(engine.reserve, asked, who=_caller(request)))
+        return _answer(await dispatcher.act(engine.reserve, asked, who=caller(request)))
 
     @app.post("/v1/reservations/{name}/delete")
     async def unreserve(request: Request, name: str) -> Response:
-        return _answer(await dispatcher.act(engine.unreserve, name, who=_caller(request)))
+        _require_admin(request, "reserve nodes")
+        return _answer(await dispatcher.act(engine.unreserve, name, who=caller(request)))
 
 
 def _answer(record: object, status: int = 200) -> Response:
     return Response(encode(record), status, media_type="application/json")
 
 
-def _caller(request: Request) -> str:
-    uid: int = request.state.peer_uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def caller(request: Request) -> Caller:
+    """Who asks: what ``_identify`` made of the kernel's word; headers and body have no say."""
+    found: Caller = request.state.caller
+    return found
 
 
-async def _only_owner(request: Request) -> None:
-    if request.state.peer_uid != os.getuid():
-        raise NotYourDaemon(request.state.peer_uid, os.getuid())
+def _identify(audience: Audience) -> Callable[[Request], Awaitable[None]]:
+    async def identify(request: Request) -> None:
+        request.state.caller = await asyncio.to_thread(audience.caller, request.state.peer_uid)
+
+    return identify
 
 
-def _same_runs(served: str) -> Callable[[Request], Awaitable[None]]:
+def _require_admin(request: Request, what: str) -> None:
+    if not caller(request).admin:
+        raise AdminsOnly(caller(request).name, what)
+
+
+def _same_runs(audience: Audience) -> Callable[[Request], Awaitable[None]]:
     """A command that names another runs folder must not get answers about this one."""
 
     async def check(request: Request) -> None:
-        wanted = request.headers.get(RUNS_HEADER)
-        if wanted not in (None, served):
-            raise OtherRunsFolder(str(wanted), served)
+        wanted, served = request.headers.get(RUNS_HEADER), audience.runs
+        if served is not None and wanted not in (None, str(served)):
+            raise OtherRunsFolder(str(wanted), str(served))
 
     return check
 
 
 async def _until_ended(
-    engine: LocalEngine, dispatcher: Dispatcher, name: str, timeout_s: float
+    engine: LocalEngine, dispatcher: Dispatcher, name: str, who: Caller, timeout_s: float
 ) -> list[RunRow]:
     """The rows as soon as all have ended, or as they are after ``timeout_s``."""
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + timeout_s
     while True:
-        rows = await dispatcher.call(engine.find, name)
+        rows = await dispatcher.call(engine.find, name, who=who)
         left_s = deadline_s - loop.time()
         if all(row.state.is_final for row in rows) or left_s <= 0 or dispatcher.closing:
             return rows

@@ -65,6 +65,7 @@ def run(environ: Mapping[str, str]) -> int:
     note = f"pid {os.getpid()}, socket {path}"
     if take_lock(path.with_name("daemon.lock"), note) is None:
         return ALREADY_RUNNING
+    from headrace.control.audience import Owner
     from headrace.control.server import serve  # after the lock: slow to import
     from headrace.control.wiring import local_engine
     from headrace.engines.local.site import runs_of
@@ -77,7 +78,7 @@ def run(environ: Mapping[str, str]) -> int:
     engine.open()
     listener = listen(path)
     try:
-        asyncio.run(serve(engine, listener, runs))
+        asyncio.run(serve(engine, listener, Owner(runs)))
     finally:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()

@@ -44,6 +44,19 @@ class NotYourDaemon(Refused):
         )
 
 
+class AdminsOnly(Refused):
+    """The machine itself is the business of its admins."""
+
+    code = "HR-CONTROL-007"
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(
+            f"{name} may not {what}",
+            why="root and the group that the site file names under admins may",
+            remedy="ask an admin of this machine",
+        )
+
+
 class OtherRunsFolder(Refused):
     """The command and the daemon disagree where runs are."""
 

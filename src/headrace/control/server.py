@@ -4,11 +4,11 @@ import asyncio
 import logging
 import signal
 import socket
-from pathlib import Path
 
 import uvicorn
 
 from headrace.control.api import make_app
+from headrace.control.audience import Audience
 from headrace.control.dispatcher import Dispatcher
 from headrace.control.peer import PeerProtocol
 from headrace.engines.local.engine import LocalEngine
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 _SHUTDOWN_S = 2
 
 
-async def serve(engine: LocalEngine, listener: socket.socket, runs: Path) -> None:
+async def serve(engine: LocalEngine, listener: socket.socket, audience: Audience) -> None:
     """Serve until asked to stop by a request or a signal. ``engine`` is open; it is closed after.
 
     Runs go on without us.
@@ -30,7 +30,7 @@ async def serve(engine: LocalEngine, listener: socket.socket, runs: Path) -> Non
         server.should_exit = True
 
     config = uvicorn.Config(
-        make_app(engine, dispatcher, str(runs), stop),
+        make_app(engine, dispatcher, audience, stop),
         http=PeerProtocol,
         ws="none",
         lifespan="off",

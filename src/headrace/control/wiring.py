@@ -11,6 +11,7 @@ from headrace.core.places import state_folder
 from headrace.engines.local.engine import LocalEngine, Setting
 from headrace.engines.local.index import Index, index_path, require_local_disk
 from headrace.engines.local.machine import nodes_of
+from headrace.engines.local.own import Folders
 from headrace.engines.local.site import SiteFile, runs_of
 
 LEAD = (sys.executable, "-m", "headrace.launch.lead")
@@ -26,14 +27,13 @@ def local_engine(environ: Mapping[str, str], *, lead: tuple[str, ...] = LEAD) ->
     runs.mkdir(parents=True, exist_ok=True)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     require_local_disk(state, Path("/proc/self/mounts").read_text())
+    host = socket.gethostname()
     setting = Setting(
-        runs=runs,
         state=state,
-        host=socket.gethostname(),
+        host=host,
         nodes=tuple(nodes_of(probe(), site.now)),
-        lead=lead,
-        environ=environ,
         now_s=time.time,
         site=site,
     )
-    return LocalEngine(setting, Index(index_path(state, runs)))
+    store = Folders(runs, host=host, program=lead, environ=environ, now_s=time.time)
+    return LocalEngine(setting, store, Index(index_path(state, runs)))

@@ -8,10 +8,10 @@ lead that died.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from headrace.core.errors import NotFound
+from headrace.core.errors import NotFound, Refused
 from headrace.core.events import Placed
 from headrace.core.order import Order
-from headrace.core.records import Record
+from headrace.core.records import Record, replace
 from headrace.core.states import State
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.request import Request
@@ -24,7 +24,8 @@ class RunRow(Record, frozen=True, kw_only=True):
     """One run now. Times are seconds since 1970.
 
     ``reason``: why it waits, or how it ended, in words. ``attempts``: started so far.
-    ``started_s``: first start. ``placed``: the place it holds, or held last.
+    ``started_s``: first start. ``placed``: the place it holds, or held last. ``uid``: whose it is;
+    None is the user whose daemon this is.
     """
 
     id: str
@@ -43,6 +44,7 @@ class RunRow(Record, frozen=True, kw_only=True):
     placed: tuple[Placed, ...]
     array_id: str | None
     priority: int
+    uid: int | None = None
 
 
 class AttemptRow(Record, frozen=True, kw_only=True):
@@ -92,16 +94,25 @@ class Capabilities(Record, frozen=True, kw_only=True):
     refused_fields: tuple[str, ...]
 
 
+class Caller(Record, frozen=True, kw_only=True):
+    """Who asks, by the kernel's word. An ``admin`` may do with all runs what their owners may."""
+
+    uid: int
+    name: str
+    admin: bool = False
+
+
 class Engine(Protocol):
-    """``who`` is the name of the user who asks. A run is named by its id, ``n`` or ``n_i``; the id
-    of an array names all its elements. Raise ``RunNotFound`` for any other name."""
+    """``who`` asks. A run is named by its id, ``n`` or ``n_i``; the id of an array names all its
+    elements. Raise ``RunNotFound`` for any other name, ``NotYours`` when ``who`` may not do that
+    with the run. Of others' runs ``who`` sees what is public: ``public_part``."""
 
     def submit(
         self,
         spec: "JobSpec",
         *,
         token: str,
-        who: str,
+        who: Caller,
         environment: Mapping[str, str],
         script: str | None,
     ) -> Submitted:
@@ -111,27 +122,27 @@ class Engine(Protocol):
         """
         ...
 
-    def dry_run(self, spec: "JobSpec", *, who: str) -> Order:
+    def dry_run(self, spec: "JobSpec", *, who: Caller) -> Order:
         """What the lead would be told if the machine were empty. Raise as ``submit``."""
         ...
 
-    def runs(self, *, ended: bool) -> list[RunRow]:
+    def runs(self, *, ended: bool, who: Caller) -> list[RunRow]:
         """All runs that wait or run, and with ``ended`` all others, in order of submission."""
         ...
 
-    def find(self, name: str) -> list[RunRow]:
+    def find(self, name: str, *, who: Caller) -> list[RunRow]:
         """The run of that name, or all elements of that array."""
         ...
 
-    def run(self, name: str) -> RunDetail:
+    def run(self, name: str, *, who: Caller) -> RunDetail:
         """One run and its attempts. Raise ``RunNotFound`` for an array."""
         ...
 
-    def cancel(self, name: str, *, who: str, now: bool) -> list[Acted]: ...
+    def cancel(self, name: str, *, who: Caller, now: bool) -> list[Acted]: ...
 
-    def hold(self, name: str, *, who: str) -> list[Acted]: ...
+    def hold(self, name: str, *, who: Caller) -> list[Acted]: ...
 
-    def release(self, name: str, *, who: str) -> list[Acted]: ...
+    def release(self, name: str, *, who: Caller) -> list[Acted]: ...
 
     def nodes(self) -> list[Capacity]: ...
 
@@ -149,3 +160,27 @@ class RunNotFound(NotFound):
             why=why,
             remedy="headrace ps --all lists your runs",
         )
+
+
+class NotYours(Refused):
+    """The run is another user's."""
+
+    code = "HR-ENGINE-002"
+
+    def __init__(self, row: RunRow, who: Caller, what: str) -> None:
+        super().__init__(
+            f"{who.name} may not {what} {row.id}",
+            why=f"it belongs to {row.user}, and only its owner and admins may do that",
+            remedy=f"ask {row.user}, or an admin of this machine",
+        )
+
+
+def may(row: RunRow, who: Caller) -> bool:
+    """Whether ``who`` may see and do everything with the run."""
+    return who.admin or row.uid in (None, who.uid)
+
+
+def public_part(row: RunRow) -> RunRow:
+    """What everybody may know: whose it is, its state, its size, its times."""
+    waits = row.state is State.PENDING
+    return replace(row, reason=row.reason if waits else "", exit_code=None, run_dir="")

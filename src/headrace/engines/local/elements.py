@@ -1,7 +1,9 @@
 """From one job description to the runs it stands for. Pure."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from headrace.engines.contract import Caller
 from headrace.engines.local.submission import Element, Submission, WaitsFor
 from headrace.schedule.request import Request
 from headrace.spec.family import element_spec, expand
@@ -16,7 +18,8 @@ def elements_of(
     request: Request,
     after: tuple[WaitsFor, ...],
     host: str,
-    user: str,
+    who: Caller,
+    runs: Path,
     token: str,
     now_s: float,
 ) -> list[Element]:
@@ -29,7 +32,7 @@ def elements_of(
                 run_id=family if index is None else f"{family}_{index}",
                 number=number,
                 name=spec.name,
-                user=user,
+                user=who.name,
                 token=token,
                 submitted_s=now_s,
                 priority=spec.priority,
@@ -46,6 +49,8 @@ def elements_of(
                 partitions=tuple(spec.partition.split(",")) if spec.partition else (),
                 constraint=spec.constraint,
                 reservation=spec.reservation,
+                uid=who.uid,
+                runs=str(runs),
             ),
             job=to_yaml(member),
         )

@@ -1,14 +1,13 @@
 """The engine of one machine: takes runs, starts their leads, settles how they ended.
 
-Used by one thread at a time. The run directories are the truth; this object and the index are views
-of them, rebuilt by ``open_engine``. Whoever owns it watches the pidfds in ``leads`` and calls
+Used by one thread at a time. What the store keeps is the truth; this object and the index are views
+of it, rebuilt by ``open``. Whoever owns it watches the pidfds in ``leads`` and calls
 ``collect`` when one becomes readable, and ``schedule`` after anything has changed.
 """
 
 import logging
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +16,23 @@ from headrace.core import events
 from headrace.core.errors import EXIT_INTERRUPTED, HeadraceError
 from headrace.core.events import Placed
 from headrace.core.order import Order, StopRequest
-from headrace.core.process import Process, open_pidfd, send_signal
-from headrace.core.records import replace, write_record
-from headrace.core.rundir import EventWriter, RunDir, read_events
+from headrace.core.records import replace
 from headrace.core.states import State
 from headrace.engines.contract import (
     Acted,
+    Caller,
     Capabilities,
+    NotYours,
     RunDetail,
     RunNotFound,
     RunRow,
     Submitted,
+    may,
+    public_part,
 )
-from headrace.engines.local import lead
 from headrace.engines.local.asking import queued_of, running_of
 from headrace.engines.local.elements import elements_of
-from headrace.engines.local.history import History, fold
+from headrace.engines.local.history import History
 from headrace.engines.local.index import Index, Indexed
 from headrace.engines.local.order import make_order
 from headrace.engines.local.refusals import (
@@ -47,15 +47,8 @@ from headrace.engines.local.reservations import Reservations
 from headrace.engines.local.rows import row_of
 from headrace.engines.local.settle import verdict
 from headrace.engines.local.site import SiteFile
-from headrace.engines.local.submission import (
-    Element,
-    Submission,
-    WaitsFor,
-    commit,
-    number_of,
-    read_submission,
-    recover,
-)
+from headrace.engines.local.store import Live, Store
+from headrace.engines.local.submission import Element, Submission, WaitsFor
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Cluster, Reservation
 from headrace.schedule.decide import Decisions, decide
@@ -73,28 +66,15 @@ _log = logging.getLogger(__name__)
 class Setting:
     """What an engine is told about its surroundings.
 
-    ``lead``: the program that is given a run directory as its last argument.
     ``state``: a folder on a local disk. ``now_s``: seconds since 1970. ``site``: read again before
     each pass, when it has changed.
     """
 
-    runs: Path
     state: Path
     host: str
     nodes: tuple[Capacity, ...]
-    lead: tuple[str, ...]
-    environ: Mapping[str, str]
     now_s: Callable[[], float]
     site: SiteFile
-
-
-@dataclass
-class Live:
-    """A lead that we watch. ``child`` is None for an adopted one."""
-
-    pidfd: int
-    process: Process
-    child: subprocess.Popen[bytes] | None
 
 
 @dataclass
@@ -108,8 +88,9 @@ class Member:
 class LocalEngine:
     """Implements ``headrace.engines.contract.Engine``."""
 
-    def __init__(self, setting: Setting, index: Index) -> None:
+    def __init__(self, setting: Setting, store: Store, index: Index) -> None:
         self._setting = setting
+        self._store = store
         self._index = index
         self._members: dict[str, Member] = {}
         self._live: dict[str, Live] = {}
@@ -119,51 +100,42 @@ class LocalEngine:
     # --- coming and going ---------------------------------------------------------------------
 
     def open(self) -> None:
-        """Rebuild the view from the run directories; adopt what still runs, settle what ended."""
-        runs = self._setting.runs
-        recover(runs, self._setting.host)
+        """Rebuild the view from what is kept; adopt what still runs, settle what ended."""
         known = self._index.ids(final=True)
-        present: set[str] = set()
-        for folder in runs.iterdir():
-            self._index.keep_number(number_of(folder.name))
-            if folder.name in known:
-                present.add(folder.name)
-                continue
-            asked = read_submission(RunDir(folder))
-            if asked is not None and asked.host == self._setting.host:
-                present.add(folder.name)
-                member = Member(asked, self._read(asked.run_id))
-                self._members[asked.run_id] = member
-                self._index.put([self._indexed(asked, member.history)])
-        self._index.remove((known | self._index.ids(final=False)) - present)
+        found = self._store.open(known)
+        self._index.keep_number(found.last_number)
+        for asked, history in found.runs:
+            self._members[asked.run_id] = Member(asked, history)
+        self._index.put(self._indexed(asked, history) for asked, history in found.runs)
+        self._index.remove((known | self._index.ids(final=False)) - found.present)
         for run_id in list(self._members):
             self._adopt(run_id)
 
     def _adopt(self, run_id: str) -> None:
-        history = self._members[run_id].history
+        asked, history = self._members[run_id].asked, self._members[run_id].history
         if history.state.is_final:
             del self._members[run_id]
             return
         if history.state is not State.RUNNING:
             return
-        process = lead.read_lead(self._run(run_id))
-        pidfd = None if process is None else open_pidfd(process)
-        if process is None or pidfd is None:
+        live = self._store.adopt(asked)
+        if live is None:
             _log.info("%s: its lead is gone", run_id)
-            self._settle(run_id, lead_error=None)
+            self._follow(run_id, None)
             return
-        _log.info("%s: adopted lead %d", run_id, process.pid)
-        self._live[run_id] = Live(pidfd, process, None)
+        _log.info("%s: adopted its lead", run_id)
+        self._live[run_id] = live
         if history.cancel_by is not None:
-            self._ask_to_stop(run_id, history.cancel_by)
+            self._ask_to_stop(run_id, "cancel", history.cancel_by)
         elif history.displaced is not None:
-            self._signal(run_id, signal.SIGTERM)
+            self._ask_to_stop(run_id, history.displaced.reason, history.displaced.by)
 
     def close(self) -> None:
         """Let everything run on; forget it."""
         for live in self._live.values():
             os.close(live.pidfd)
         self._live.clear()
+        self._store.close()
         self._index.close()
 
     def now_s(self) -> float:
@@ -177,24 +149,24 @@ class LocalEngine:
         spec: JobSpec,
         *,
         token: str,
-        who: str,
+        who: Caller,
         environment: Mapping[str, str],
         script: str | None,
     ) -> Submitted:
-        earlier = self._index.by_token(token)
+        earlier = [one for one in self._index.by_token(token) if may(one.row, who)]
         if earlier:
             return _submitted([entry.submission for entry in earlier], notes_on(spec))
         number = self._index.last_number() + 1
         elements = self._elements(spec, number=number, token=token, who=who)
         self._index.keep_number(number)
-        commit(self._setting.runs, elements, environment, script)
+        self._store.add(elements, environment, script)
         asked = [element.submission for element in elements]
         for one in asked:
             self._members[one.run_id] = Member(one, History(submitted_s=one.submitted_s))
         self._index.put(self._indexed(one, self._members[one.run_id].history) for one in asked)
         return _submitted(asked, notes_on(spec))
 
-    def _elements(self, spec: JobSpec, *, number: int, token: str, who: str) -> list[Element]:
+    def _elements(self, spec: JobSpec, *, number: int, token: str, who: Caller) -> list[Element]:
         require_possible(spec)
         request = request_of(spec, self._setting.nodes)
         require_room(request, self._setting.nodes)
@@ -202,30 +174,31 @@ class LocalEngine:
             spec,
             number=number,
             request=request,
-            after=self._after(spec),
+            after=self._after(spec, who),
             host=self._setting.host,
-            user=who,
+            who=who,
+            runs=self._store.runs_of(who),
             token=token,
             now_s=self._setting.now_s(),
         )
 
-    def _after(self, spec: JobSpec) -> tuple[WaitsFor, ...]:
+    def _after(self, spec: JobSpec, who: Caller) -> tuple[WaitsFor, ...]:
         """Names become ids of runs; a family's name stands for all its elements."""
         found = [
             WaitsFor(run_id=row.id, condition=condition)
             for condition in ("ok", "any", "notok")
             for name in getattr(spec.after, condition)
-            for row in self.find(name)
+            for row in self.find(name, who=who)
         ]
         if spec.after.singleton:
             found += [
                 WaitsFor(run_id=run_id, condition="any")
                 for run_id, member in self._members.items()
-                if member.asked.name == spec.name
+                if (member.asked.user, member.asked.name) == (who.name, spec.name)
             ]
         return tuple(found)
 
-    def dry_run(self, spec: JobSpec, *, who: str) -> Order:
+    def dry_run(self, spec: JobSpec, *, who: Caller) -> Order:
         number = self._index.last_number() + 1
         element = self._elements(spec, number=number, token="", who=who)[0].submission
         now_s = self._setting.now_s()
@@ -233,23 +206,35 @@ class LocalEngine:
         starts = self._decide([alone], [], now_s).starts
         assert starts, "require_room has found room"
         placed = starts[0].placed
-        run = self._run(element.run_id)
+        run = self._store.run(element)
         return make_order(spec, element, History(), placed, run=run, attempt=0)
 
-    def runs(self, *, ended: bool) -> list[RunRow]:
-        return [self._now(entry) for entry in self._index.all(ended=ended)]
+    def runs(self, *, ended: bool, who: Caller) -> list[RunRow]:
+        return [_seen(self._now(one), who) for one in self._index.all(ended=ended)]
 
-    def find(self, name: str) -> list[RunRow]:
+    def find(self, name: str, *, who: Caller) -> list[RunRow]:
+        return [_seen(self._now(one), who) for one in self._find(name)]
+
+    def _find(self, name: str) -> list[Indexed]:
         found = self._index.by_name(name)
         if not found:
             raise RunNotFound(name)
-        return [self._now(entry) for entry in found]
+        return found
 
-    def run(self, name: str) -> RunDetail:
-        found = self.find(name)
-        if len(found) > 1:
-            raise RunNotFound(name, why=f"it is an array of {len(found)} runs; name one of them")
-        return RunDetail(run=found[0], attempts=self._read(found[0].id).attempts)
+    def _theirs(self, name: str, who: Caller, what: str) -> list[RunRow]:
+        """The runs of that name, of which ``who`` may do with all of them what they like."""
+        rows = [self._now(one) for one in self._find(name)]
+        for row in rows:
+            if not may(row, who):
+                raise NotYours(row, who, what)
+        return rows
+
+    def run(self, name: str, *, who: Caller) -> RunDetail:
+        rows = self._theirs(name, who, "look into")
+        if len(rows) > 1:
+            raise RunNotFound(name, why=f"it is an array of {len(rows)} runs; name one of them")
+        (asked,) = [one.submission for one in self._index.by_name(rows[0].id)]
+        return RunDetail(run=rows[0], attempts=self._store.read(asked).attempts)
 
     def nodes(self) -> list[Capacity]:
         return list(self._setting.nodes)
@@ -261,8 +246,9 @@ class LocalEngine:
 
     # --- acting on runs -----------------------------------------------------------------------
 
-    def cancel(self, name: str, *, who: str, now: bool) -> list[Acted]:
-        return [self._cancel(row, who, now=now) for row in self.find(name)]
+    def cancel(self, name: str, *, who: Caller, now: bool) -> list[Acted]:
+        rows = self._theirs(name, who, "cancel")
+        return [self._cancel(row, who.name, now=now) for row in rows]
 
     def _cancel(self, row: RunRow, who: str, *, now: bool) -> Acted:
         if row.state.is_final:
@@ -275,25 +261,25 @@ class LocalEngine:
             self._end(row.id, State.CANCELLED, EXIT_INTERRUPTED, detail)
             return Acted(id=row.id, state=State.CANCELLED, text="cancelled")
         if now:
-            self._signal(row.id, signal.SIGKILL)
+            if row.id in self._live:
+                self._live[row.id].signal(signal.SIGKILL)
             return Acted(id=row.id, state=row.state, text="killed")
-        self._ask_to_stop(row.id, who)
+        self._ask_to_stop(row.id, "cancel", who)
         return Acted(id=row.id, state=row.state, text="asked to stop")
 
-    def _ask_to_stop(self, run_id: str, who: str) -> None:
-        write_record(self._run(run_id).stop, StopRequest(reason="cancel", by=who))
-        self._signal(run_id, signal.SIGTERM)
-
-    def _signal(self, run_id: str, number: signal.Signals) -> None:
+    def _ask_to_stop(self, run_id: str, reason: str, by: str, grace_s: float | None = None) -> None:
         live = self._live.get(run_id)
         if live is not None:
-            send_signal(live.process, number)
+            request = StopRequest(reason=reason, by=by, grace_s=grace_s)
+            self._store.ask_to_stop(self._members[run_id].asked, live, request)
 
-    def hold(self, name: str, *, who: str) -> list[Acted]:
-        return [self._hold(row, events.Held(by=who), "held") for row in self.find(name)]
+    def hold(self, name: str, *, who: Caller) -> list[Acted]:
+        rows = self._theirs(name, who, "hold")
+        return [self._hold(row, events.Held(by=who.name), "held") for row in rows]
 
-    def release(self, name: str, *, who: str) -> list[Acted]:
-        return [self._hold(row, events.Released(by=who), "released") for row in self.find(name)]
+    def release(self, name: str, *, who: Caller) -> list[Acted]:
+        rows = self._theirs(name, who, "release")
+        return [self._hold(row, events.Released(by=who.name), "released") for row in rows]
 
     def _hold(self, row: RunRow, event: events.Held | events.Released, done: str) -> Acted:
         if row.state is not State.PENDING:
@@ -302,6 +288,10 @@ class LocalEngine:
             return Acted(id=row.id, state=row.state, text=f"is already {done}")
         self._write(row.id, event, durable=True)
         return Acted(id=row.id, state=row.state, text=done)
+
+    def runs_of(self, who: Caller) -> Path:
+        """The folder of the run directories of ``who``. Raise ``HeadraceError``."""
+        return self._store.runs_of(who)
 
     def site(self) -> tuple[str, str | None]:
         """The path of the site file, and what is wrong with it now."""
@@ -314,8 +304,8 @@ class LocalEngine:
         if self._setting.site.problem is not None:
             raise self._setting.site.problem
 
-    def requeue(self, name: str, *, who: str) -> list[Acted]:
-        return [self._requeue(row, who) for row in self.find(name)]
+    def requeue(self, name: str, *, who: Caller) -> list[Acted]:
+        return [self._requeue(row, who.name) for row in self._theirs(name, who, "requeue")]
 
     def _requeue(self, row: RunRow, who: str) -> Acted:
         if row.state is not State.RUNNING:
@@ -324,8 +314,8 @@ class LocalEngine:
             self._displace(row.id, "requeue", who, None, None)
         return Acted(id=row.id, state=row.state, text="asked to save and leave; it is queued again")
 
-    def resize(self, name: str, *, nodes: tuple[int, int], who: str) -> list[Acted]:
-        return [self._resize(row, nodes, who) for row in self.find(name)]
+    def resize(self, name: str, *, nodes: tuple[int, int], who: Caller) -> list[Acted]:
+        return [self._resize(row, nodes, who.name) for row in self._theirs(name, who, "resize")]
 
     def _resize(self, row: RunRow, nodes: tuple[int, int], who: str) -> Acted:
         if row.state.is_final:
@@ -348,17 +338,17 @@ class LocalEngine:
         """Those of the site file, and those made by command."""
         return [*self._setting.site.now.reservations, *self._reservations.made]
 
-    def reserve(self, asked: Reservation, *, who: str) -> list[Reservation]:
+    def reserve(self, asked: Reservation, *, who: Caller) -> list[Reservation]:
         """Keep nodes. Raise ``ReservationRefused``."""
         names = [node.name for node in self._setting.nodes]
         self._reservations.add(asked, self.reservations(), names, self.now_s())
-        _log.info("%s reserved %s", who, asked)
+        _log.info("%s reserved %s", who.name, asked)
         return self.reservations()
 
-    def unreserve(self, name: str, *, who: str) -> list[Reservation]:
+    def unreserve(self, name: str, *, who: Caller) -> list[Reservation]:
         """Give them back. Raise ``ReservationNotFound``."""
         self._reservations.drop(name)
-        _log.info("%s dropped the reservation %s", who, name)
+        _log.info("%s dropped the reservation %s", who.name, name)
         return self.reservations()
 
     # --- scheduling ---------------------------------------------------------------------------
@@ -410,40 +400,27 @@ class LocalEngine:
         """Have it save and leave; it is queued again when its lead has gone."""
         event = events.Displaced(reason=reason, by=by, nodes=nodes)
         self._write(run_id, event, durable=True)
-        request = StopRequest(reason=reason, by=by, grace_s=grace_s)
-        write_record(self._run(run_id).stop, request)
-        self._signal(run_id, signal.SIGTERM)
+        self._ask_to_stop(run_id, reason, by, grace_s)
 
     def _state_of(self, run_id: str) -> State | None:
         found = self._index.by_name(run_id)
         return found[0].row.state if found else None
 
     def _start(self, run_id: str, placed: tuple[Placed, ...]) -> None:
-        run, asked = self._run(run_id), self._members[run_id].asked
-        history = self._read(run_id)
-        attempt = max([len(history.attempts), *(number + 1 for number in run.attempts())])
+        member = self._members[run_id]
+
+        def order(history: History, attempt: int) -> Order:
+            spec, run = read_submitted(self._store.job(member.asked)), self._store.run(member.asked)
+            return make_order(spec, member.asked, history, placed, run=run, attempt=attempt)
+
         try:
-            order = make_order(
-                read_submitted(run.job.read_text()),
-                asked,
-                history,
-                placed,
-                attempt=attempt,
-                run=run,
-            )
-            lead.forget_lead(run)
-            write_record(run.order, order)
-            self._write(run_id, events.Started(placed=placed), attempt=attempt, durable=True)
-            child = lead.spawn(run, self._setting.lead, self._setting.environ)
+            self._live[run_id] = self._store.start(member.asked, placed, order)
         except (HeadraceError, OSError, UnicodeDecodeError) as error:
             self._end(run_id, State.FAILED, 1, f"it could not be started: {error}")
             return
-        process = lead.let_go(run, child)
-        pidfd = open_pidfd(process)
-        assert pidfd is not None, "our child has a pidfd until we wait for it"
-        self._live[run_id] = Live(pidfd, process, child)
-        _log.info("%s: started lead %d", run_id, process.pid)
-        self._index.put([self._indexed(asked, self._members[run_id].history)])
+        _log.info("%s: started its lead", run_id)
+        member.history = self._store.read(member.asked)
+        self._index.put([self._indexed(member.asked, member.history)])
 
     # --- ends ---------------------------------------------------------------------------------
 
@@ -452,25 +429,23 @@ class LocalEngine:
         return {run_id: live.pidfd for run_id, live in self._live.items()}
 
     def collect(self, run_id: str) -> None:
-        """The run's lead is gone: find out how it ended, clear up, requeue or end the run."""
+        """A process watched for the run is gone: find out what follows."""
         live = self._live.pop(run_id)
         os.close(live.pidfd)
-        lead_error = None
-        if live.child is not None:
-            status = live.child.wait()
-            lead_error = f"exit status {status}, {lead.log_tail(self._run(run_id))}"
-        self._settle(run_id, lead_error=lead_error)
+        self._follow(run_id, live)
 
-    def _settle(self, run_id: str, *, lead_error: str | None) -> None:
-        run, member = self._run(run_id), self._members[run_id]
-        killed = lead.clear(run)
-        if killed:
-            detail = "left behind by the lead"
-            self._write(run_id, events.TreeKilled(pids=tuple(killed), detail=detail))
-        member.history = self._read(run_id)
-        event = verdict(member.asked, member.history, lead_error=lead_error)
-        if event is not None:
-            self._write(run_id, event, durable=True)
+    def _follow(self, run_id: str, live: Live | None) -> None:
+        """The run's lead is gone: clear up, find out how it ended, requeue or end the run."""
+        member = self._members[run_id]
+        left = self._store.collect(member.asked, live)
+        if isinstance(left, Live):
+            self._live[run_id] = left
+            return
+        if left.killed:
+            event = events.TreeKilled(pids=tuple(left.killed), detail="left behind by the lead")
+            self._store.write(member.asked, event)
+        follows = verdict(member.asked, left.history, lead_error=left.lead_error)
+        member.history = self._store.settle(member.asked, left, follows)
         _log.info("%s: %s %s", run_id, member.history.state, member.history.detail)
         self._forget_if_final(run_id)
 
@@ -488,29 +463,9 @@ class LocalEngine:
 
     # --- views --------------------------------------------------------------------------------
 
-    def _run(self, run_id: str) -> RunDir:
-        return RunDir(self._setting.runs / run_id)
-
-    def _read(self, run_id: str) -> History:
-        run = self._run(run_id)
-        return fold(
-            read_events(run.events / "engine.jsonl"),
-            list(read_events(run.events / "lead.jsonl")),
-            lead.read_lead(run),
-        )
-
-    def _write(
-        self, run_id: str, event: events.Event, *, attempt: int | None = None, durable: bool = False
-    ) -> None:
-        """``attempt``: the one that runs or ran last, unless said otherwise."""
-        run, member = self._run(run_id), self._members[run_id]
-        number = max(run.attempts(), default=0) if attempt is None else attempt
-        writer = EventWriter(run, "engine", now_s=self._setting.now_s)
-        try:
-            writer.write(event, attempt=number, durable=durable)
-        finally:
-            writer.close()
-        member.history = self._read(run_id)
+    def _write(self, run_id: str, event: events.Event, *, durable: bool = False) -> None:
+        member = self._members[run_id]
+        member.history = self._store.write(member.asked, event, durable=durable)
 
     def _now(self, entry: Indexed) -> RunRow:
         """The row as it is now: files of a run that has ended do not change any more."""
@@ -518,13 +473,17 @@ class LocalEngine:
         if member is None:
             return entry.row
         running = member.history.state is State.RUNNING
-        history = self._read(entry.row.id) if running else member.history
+        history = self._store.read(entry.submission) if running else member.history
         return self._indexed(entry.submission, history).row
 
     def _indexed(self, asked: Submission, history: History) -> Indexed:
         waiting = self._reasons.get(asked.run_id, "") if history.state is State.PENDING else ""
-        row = row_of(asked, history, reason=waiting, run_dir=self._run(asked.run_id).root)
+        row = row_of(asked, history, reason=waiting, run_dir=self._store.run(asked).root)
         return Indexed(submission=asked, row=row)
+
+
+def _seen(row: RunRow, who: Caller) -> RunRow:
+    return row if may(row, who) else public_part(row)
 
 
 def _submitted(asked: Sequence[Submission], notes: tuple[str, ...]) -> Submitted:

@@ -27,4 +27,5 @@ def row_of(asked: Submission, history: History, *, reason: str, run_dir: Path) -
         placed=history.placed,
         array_id=asked.array_id,
         priority=asked.priority,
+        uid=asked.uid,
     )

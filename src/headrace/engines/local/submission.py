@@ -28,7 +28,9 @@ class WaitsFor(Record, frozen=True, kw_only=True):
 
 
 class Submission(Record, frozen=True, kw_only=True):
-    """One run as queued. ``number`` is never used again in this runs folder."""
+    """One run as queued. ``number`` is never used again in this runs folder.
+
+    ``uid`` and ``runs``, the folder of its run directory, are None in records of old."""
 
     engine: str = "local"
     host: str
@@ -52,6 +54,8 @@ class Submission(Record, frozen=True, kw_only=True):
     partitions: tuple[str, ...] = ()
     constraint: str | None = None
     reservation: str | None = None
+    uid: int | None = None
+    runs: str | None = None
 
 
 class Element(Record, frozen=True, kw_only=True):
