@@ -135,6 +135,16 @@ class Weights(Record, frozen=True, kw_only=True):
     max_tres: bool = False
 
 
+class Elastic(Record, frozen=True, kw_only=True):
+    """A resize costs a checkpoint and a start, so a run is resized at most once in ``rest_s``.
+
+    ``grace_s``: what it gets to save and leave.
+    """
+
+    rest_s: float = 60.0
+    grace_s: float = 60.0
+
+
 class Cluster(Record, frozen=True, kw_only=True):
     """All of a site that scheduling depends on. No accounts: everybody is equal and unlimited."""
 
@@ -144,3 +154,4 @@ class Cluster(Record, frozen=True, kw_only=True):
     qos: tuple[Qos, ...] = ()
     reservations: tuple[Reservation, ...] = ()
     weights: Weights = Weights()
+    elastic: Elastic = Elastic()
