@@ -20,7 +20,6 @@ from headrace.engines.local.table import SiteInvalid, as_table, record_of, requi
 from headrace.schedule.cluster import (
     Account,
     Cluster,
-    Elastic,
     NodeSpec,
     Partition,
     Qos,
@@ -34,7 +33,7 @@ NORMAL = "normal"
 R = TypeVar("R", Qos, Partition, Reservation)
 _KEYS = (
     *("runs", "local", "policy", "admins", "idle_gpu", "weights"),
-    *("accounts", "qos", "partitions", "reservations", "elastic"),
+    *("accounts", "qos", "partitions", "reservations"),
 )
 
 
@@ -65,7 +64,6 @@ class Site(Record, frozen=True, kw_only=True):
     qos: tuple[Qos, ...] = (Qos(name=NORMAL),)
     partitions: tuple[Partition, ...] = ()
     reservations: tuple[Reservation, ...] = ()
-    elastic: Elastic = Elastic()
 
     def cluster(self, nodes: Sequence[NodeSpec]) -> Cluster:
         return Cluster(
@@ -75,7 +73,6 @@ class Site(Record, frozen=True, kw_only=True):
             qos=self.qos,
             reservations=self.reservations,
             weights=self.weights,
-            elastic=self.elastic,
         )
 
     def accounts_of(self, user: str) -> list[str]:
@@ -177,7 +174,6 @@ def parse_site(text: str, path: Path) -> Site:
         qos=qos if any(one.name == NORMAL for one in qos) else (Qos(name=NORMAL), *qos),
         partitions=tuple(_named(Partition, table, "partitions", file)),
         reservations=tuple(_named(Reservation, table, "reservations", file)),
-        elastic=record_of(Elastic, table.get("elastic", {}), f"{file} elastic"),
     )
     _require_names(site, file)
     return site

@@ -1,0 +1,55 @@
+"""Slurm's multifactor priority with fair share, as an order."""
+
+from headrace.schedule.billing import Bills
+from headrace.schedule.cluster import Cluster
+from headrace.schedule.ledger import Ledger
+from headrace.schedule.multifactor import Multifactor
+from headrace.schedule.state import Active, Key, Waiting
+
+
+class FairShare:
+    """Priorities are worked out anew every PriorityCalcPeriod; a new run gets its own at once.
+
+    ``ledger``: what each association has used, charged from when a run starts to when it ends.
+    ``past``: what it had used before, of runs that this order is not told of.
+    """
+
+    def __init__(self, cluster: Cluster, past: Ledger | None = None) -> None:
+        self.past = past
+        self.period_s: float | None = cluster.weights.calc_period_s
+        self.ledger = Ledger(cluster.weights.half_life_s)
+        self.multifactor = Multifactor(cluster)
+        self._bills = Bills(cluster)
+        self._rates: dict[str, tuple[str, str, float]] = {}
+        self._count = 0
+        self._weighed = False
+
+    def recalculate(self, now_s: float) -> None:
+        usage = self.ledger.usage(now_s)
+        if self.past is not None:
+            for seat, used in self.past.usage(now_s).items():
+                usage[seat] = usage.get(seat, 0.0) + used
+        self.multifactor.recalculate(usage)
+        self._weighed = True
+
+    def key(self, waiting: Waiting, now_s: float) -> Key:
+        """Equal ones in the order in which they came; all, before anything was worked out."""
+        job = waiting.job
+        if waiting.key:
+            came = waiting.key[-1]
+        else:
+            came = self._count = self._count + 1
+        if not self._weighed:
+            return 0, 0, job.submitted_s, came
+        priority = self.multifactor.priority(job, now_s, waiting.eligible_s)
+        return -self.multifactor.tier(job), -priority, job.submitted_s, came
+
+    def started(self, active: Active, now_s: float) -> None:
+        job = active.job
+        rate = self._bills.rate(job, active.slices)
+        account, user = self.multifactor.share.seat(job.account, job.user)
+        self._rates[job.id] = account, user, rate
+        self.ledger.start(now_s, account, user, rate)
+
+    def ended(self, active: Active, now_s: float) -> None:
+        self.ledger.end(now_s, *self._rates.pop(active.job.id))
