@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from headrace.core.records import Record, Tagged
-from headrace.core.units import format_bytes
+from headrace.core.units import format_bytes, format_duration
 from headrace.schedule.request import Request, describe
 
 
@@ -69,8 +69,45 @@ class NeverFits(Tagged, frozen=True, kw_only=True):
     memory_bytes: int
 
 
+class LimitHit(Tagged, frozen=True, kw_only=True):
+    """A limit of an account, user, QOS or partition is in the way.
+
+    ``limit``: Slurm's name for it, such as GrpTRES. ``resource``: cpu, gpu, node, memory (bytes),
+    billing; empty for runs, and for times (seconds). ``used``: by other runs, ``needed``: by this
+    one; 0 where the group has used up what it may.
+    """
+
+    limit: str
+    resource: str
+    owner: str
+    allowed: float
+    used: float
+    needed: float
+
+
+class NotAllowed(Tagged, frozen=True, kw_only=True):
+    """A name that there is not, or with ``by``, that is not for this user, account or QOS.
+
+    ``choices``: what may be named instead; ``holders``: who may name it.
+    """
+
+    wanted: str
+    by: str = ""
+    choices: tuple[str, ...] = ()
+    holders: tuple[str, ...] = ()
+
+
 Reason = (
-    Dependency | Hopeless | OnHold | ArrayThrottle | NotBefore | Resources | Priority | NeverFits
+    Dependency
+    | Hopeless
+    | OnHold
+    | ArrayThrottle
+    | NotBefore
+    | Resources
+    | Priority
+    | NeverFits
+    | LimitHit
+    | NotAllowed
 )
 
 
@@ -94,6 +131,10 @@ def sentence(reason: Reason) -> str:
             return f"waits behind {run}"
         case NeverFits():
             return _never(reason)
+        case LimitHit():
+            return _limit(reason)
+        case NotAllowed():
+            return _not_allowed(reason)
         case _:
             assert_never(reason)
 
@@ -114,3 +155,37 @@ def _never(reason: NeverFits) -> str:
         f"{reason.memory_bytes / (1 << 30):.1f} GiB memory on {nodes}; "
         f"{reason.fitting_nodes} of the {reason.request.nodes_min} fit even when it is empty"
     )
+
+
+def _limit(hit: LimitHit) -> str:
+    allowed, used, needed = (_amount(hit, one) for one in (hit.allowed, hit.used, hit.needed))
+    name = f"{hit.limit} {hit.resource}".rstrip()
+    if hit.limit in ("GrpTRESMins", "GrpWall") and not hit.needed:
+        return f"{hit.owner} has used up its {name}: {used} of {allowed}"
+    if hit.needed > hit.allowed:
+        return f"{name} of {hit.owner} is {allowed}, this run needs {needed}"
+    if hit.resource:
+        return (
+            f"{hit.owner} is at its {name} limit: {used} of {allowed} in use, "
+            f"this run needs {needed}"
+        )
+    doing = "queued or running" if "Submit" in hit.limit else "running"
+    more = "" if hit.needed == 1 else f", this adds {needed}"
+    return f"{hit.owner} is at its {name} limit: {used} of {allowed} runs {doing}{more}"
+
+
+def _amount(hit: LimitHit, number: float) -> str:
+    if hit.limit == "GrpTRESMins":
+        return f"{number:.0f} minutes" if hit.resource != "memory" else f"{number:.3g} byte minutes"
+    if hit.limit in ("GrpWall", "MaxWall", "MaxTime"):
+        return format_duration(int(number))
+    return format_bytes(int(number)) if hit.resource == "memory" else f"{number:g}"
+
+
+def _not_allowed(reason: NotAllowed) -> str:
+    instead = f"; there is {', '.join(reason.choices)}" if reason.choices else ""
+    if not reason.by:
+        return f"there is no {reason.wanted}{instead}"
+    if reason.holders:
+        return f"{reason.wanted} is not for {reason.by}, only for {', '.join(reason.holders)}"
+    return f"{reason.by} may not use {reason.wanted}{instead}"
