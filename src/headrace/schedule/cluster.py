@@ -58,13 +58,14 @@ class Limits(Record, frozen=True, kw_only=True):
 class Account(Record, frozen=True, kw_only=True):
     """An account, or with ``user`` a user's association in it. ``parent``: None is the root.
 
-    ``shares`` None is Slurm's fairshare=parent.
+    ``shares`` None is Slurm's fairshare=parent. ``priority`` is what PriorityWeightAssoc weighs.
     """
 
     name: str
     parent: str | None = None
     user: str | None = None
     shares: int | None = 1
+    priority: int = 0
     limits: Limits = Limits()
     default_qos: str | None = None
     qos: tuple[str, ...] = ()
@@ -116,7 +117,11 @@ class Reservation(Record, frozen=True, kw_only=True):
 
 
 class Weights(Record, frozen=True, kw_only=True):
-    """Slurm's PriorityWeight*, and the constants that go with them."""
+    """Slurm's PriorityWeight*, and the constants that go with them.
+
+    ``no_normal``: of assoc, partition, qos, tres: those weighed as they are, not as a share of the
+    highest (Slurm's NO_NORMAL_* flags).
+    """
 
     age: int = 0
     assoc: int = 0
@@ -133,6 +138,7 @@ class Weights(Record, frozen=True, kw_only=True):
     fair_tree: bool = True
     dampening: int = 1
     max_tres: bool = False
+    no_normal: tuple[str, ...] = ()
 
 
 class Elastic(Record, frozen=True, kw_only=True):

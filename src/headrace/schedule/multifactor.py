@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from headrace.core.records import Record
+from headrace.schedule.associations import Associations
 from headrace.schedule.billing import Amounts, amounts_of, tres_of
 from headrace.schedule.cluster import Cluster, NodeSpec, Partition
 from headrace.schedule.decide import natural
@@ -66,12 +67,15 @@ class Multifactor:
         self.share = fair_share(
             cluster.accounts, tree=weights.fair_tree, dampening=weights.dampening
         )
+        self._find = Associations(cluster.accounts).find
+        self._raw = frozenset(weights.no_normal)
         self._fair: dict[Seat, float] = {}
         self._nodes = max(1, len(cluster.nodes))
         self._cpus = max(1, sum(node.cpus for node in cluster.nodes))
         self._qos = self._part({one.name: one.priority for one in cluster.qos}, "qos")
         factors = {one.name: one.job_factor for one in cluster.partitions}
         self._job_factors = self._part(factors, "partition")
+        self._assoc_best = max((one.priority for one in cluster.accounts), default=0) or 1
         self._partitions = {one.name: one for one in cluster.partitions}
         self._default = next((one for one in cluster.partitions if one.default), None)
         self._named = {node.name: node for node in cluster.nodes}
@@ -103,6 +107,8 @@ class Multifactor:
             points += weights.partition * self._site(job).factor
         if weights.qos:
             points += weights.qos * self._qos.get(job.qos, 0.0)
+        if weights.assoc:
+            points += weights.assoc * self._assoc(job)
         if self._tres:
             amounts, has = self._amounts(job)
             for _, place, weight in self._tres:
@@ -115,7 +121,7 @@ class Multifactor:
         amounts, has = self._amounts(job)
         return Factors(
             age=_factor(self._age(job, now_s, eligible_s), weights.age),
-            assoc=_factor(0.0, weights.assoc),
+            assoc=_factor(self._assoc(job), weights.assoc),
             fairshare=_factor(self._fairshare(job), weights.fairshare),
             job_size=_factor(self._size(job), weights.job_size),
             partition=_factor(self._site(job).factor, weights.partition),
@@ -165,16 +171,25 @@ class Multifactor:
         part = min(1.0, part)
         return 1.0 - part if weights.favor_small else part
 
+    def _assoc(self, job: Queued) -> float:
+        found = self._find(job.account, job.user)
+        if found is None:
+            return 0.0
+        priority = found.record.priority
+        return float(priority) if "assoc" in self._raw else priority / self._assoc_best
+
     def _amounts(self, job: Queued) -> tuple[Amounts, Amounts]:
         """What it asks for, and what its partition has."""
         return amounts_of(job.request, job.request.nodes_min), self._site(job).has
 
     def _tres_factor(self, amount: float, has: float) -> float:
+        if "tres" in self._raw:
+            return amount
         return min(1.0, amount / has) if has else 0.0
 
     def _part(self, values: dict[str, int], name: str) -> dict[str, float]:
-        """Each as a part of the greatest."""
-        best = max(values.values(), default=0) or 1
+        """Each as a part of the greatest, unless the site wants them as they are."""
+        best = 1 if name in self._raw else max(values.values(), default=0) or 1
         return {key: value / best for key, value in values.items()}
 
     def _site(self, job: Queued) -> _Site:

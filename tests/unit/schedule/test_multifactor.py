@@ -69,16 +69,24 @@ def test_partition_qos_and_association_are_parts_of_the_highest() -> None:
         partitions=(Partition(name="slow", job_factor=1), Partition(name="fast", job_factor=4)),
         qos=(Qos(name="normal", priority=10), Qos(name="high", priority=40)),
         accounts=(
-            Account(name="lab", user="ada"),
-            Account(name="lab", user="bob"),
+            Account(name="lab", user="ada", priority=1),
+            Account(name="lab", user="bob", priority=2),
         ),
-        weights=Weights(partition=1000, qos=100),
+        weights=Weights(partition=1000, qos=100, assoc=10),
     )
     order = Multifactor(site)
     job = run(user="ada", account="lab", partitions=("slow",))
-    assert order.priority(job, 0.0) == 250 + 25
+    assert order.priority(job, 0.0) == 250 + 25 + 5
     best = run(user="bob", account="lab", partitions=("slow", "fast"), qos="high")
-    assert order.priority(best, 0.0) == 1000 + 100
+    assert order.priority(best, 0.0) == 1000 + 100 + 10
+
+
+def test_no_normal_weighs_values_as_they_are() -> None:
+    site = cluster(
+        qos=(Qos(name="high", priority=40),),
+        weights=Weights(qos=3, no_normal=("qos", "tres"), tres=Tres(gpu=7.0)),
+    )
+    assert Multifactor(site).priority(run(qos="high", nodes=2), 0.0) == 3 * 40 + 7 * 4
 
 
 def test_tres_factors_are_parts_of_the_partition() -> None:
