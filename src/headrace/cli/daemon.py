@@ -1,7 +1,7 @@
 """``headrace daemon``: the process that keeps your queue.
 
-It is started by the first command that needs it and stays until it is stopped. Runs do not need it
-to run; what ends while it is away is noticed when it is back.
+It is started by the first command that needs it and stays until it is stopped or has had nothing to
+do for a while. Runs do not need it to run; what ends while it is away is noticed when it is back.
 """
 
 from typing import Annotated

@@ -29,10 +29,18 @@ class Dispatcher:
         self._changed = asyncio.Event()
         self._gone: set[str] = set()
         self._watched: dict[str, int] = {}
+        self._used_at_s = 0.0
         self.closing = False
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the engine on its thread."""
+        """Call the engine on its thread, for somebody who asked."""
+        self._touch()
+        return await self._call(function, *args, **kwargs)
+
+    def _touch(self) -> None:
+        self._used_at_s = asyncio.get_running_loop().time()
+
+    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, partial(function, *args, **kwargs))
 
@@ -63,8 +71,8 @@ class Dispatcher:
                 await self._woken(wake_s)
                 self._wake.clear()
                 while self._gone:
-                    await self.call(self._engine.collect, self._gone.pop())
-                wake_s = await self.call(self._engine.schedule)
+                    await self._call(self._engine.collect, self._gone.pop())
+                wake_s = await self._call(self._engine.schedule)
                 await self._watch()
                 self.notify()
         finally:
@@ -81,7 +89,7 @@ class Dispatcher:
     async def _watch(self) -> None:
         """Watch each lead once: also one that has just gone is the engine's until collected."""
         loop = asyncio.get_running_loop()
-        for run_id, descriptor in (await self.call(self._engine.leads)).items():
+        for run_id, descriptor in (await self._call(self._engine.leads)).items():
             if run_id not in self._watched and run_id not in self._gone:
                 self._watched[run_id] = descriptor
                 loop.add_reader(descriptor, self._lead_gone, run_id)
@@ -90,6 +98,15 @@ class Dispatcher:
         asyncio.get_running_loop().remove_reader(self._watched.pop(run_id))
         self._gone.add(run_id)
         self._wake.set()
+
+    async def idle(self, idle_s: float) -> None:
+        """Return once nobody has asked anything, and no run has waited or run, for ``idle_s``."""
+        loop = asyncio.get_running_loop()
+        self._touch()
+        while (left_s := self._used_at_s + idle_s - loop.time()) > 0:
+            await asyncio.sleep(left_s)
+            if await self._call(self._engine.busy):
+                self._touch()
 
     def notify(self) -> None:
         """Wake whoever waits in ``changed``."""

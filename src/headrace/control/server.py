@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+from collections.abc import Callable
 
 import uvicorn
 
@@ -18,7 +19,9 @@ _SHUTDOWN_S = 2
 
 
 async def serve(engine: LocalEngine, listener: socket.socket, audience: Audience) -> None:
-    """Serve until asked to stop by a request or a signal. ``engine`` is open; it is closed after.
+    """Serve until a request or a signal asks to stop, or nothing has happened for long enough.
+
+    ``engine`` is open; it is closed after.
 
     Runs go on without us.
     """
@@ -43,12 +46,22 @@ async def serve(engine: LocalEngine, listener: socket.socket, audience: Audience
     scheduling = asyncio.create_task(dispatcher.run())
     scheduling.add_done_callback(lambda _: stop())
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, dispatcher.wake)
+    idling = asyncio.create_task(_idle(engine, dispatcher, stop))
     try:
         await server.serve(sockets=[listener])
     finally:
+        idling.cancel()
         scheduling.cancel()
-        (ended,) = await asyncio.gather(scheduling, return_exceptions=True)
+        ended, _ = await asyncio.gather(scheduling, idling, return_exceptions=True)
         dispatcher.close()
     if isinstance(ended, Exception):
         _log.error("the scheduling loop failed", exc_info=ended)
         raise ended
+
+
+async def _idle(engine: LocalEngine, dispatcher: Dispatcher, stop: Callable[[], None]) -> None:
+    idle_s = engine.idle_exit_s
+    if idle_s is not None:
+        await dispatcher.idle(idle_s)
+        _log.info("nothing to do for %g s; the next command starts me again", idle_s)
+        stop()

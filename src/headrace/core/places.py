@@ -1,7 +1,8 @@
 """Where things are on this machine. The environment is an argument, so tests can say otherwise.
 
 * runs:    ``HEADRACE_RUNS``, else the site file's ``runs``, else ``$XDG_DATA_HOME/headrace/runs``
-* socket:  ``$XDG_RUNTIME_DIR/headrace``, else a 0700 folder under the temporary directory
+* socket:  ``$XDG_RUNTIME_DIR/headrace`` if that is ours (sudo and su keep the other user's), else
+  a 0700 folder under the temporary directory
 * state:   ``$XDG_STATE_HOME/headrace/<host>``: the index database; never on a network file system
 * site:    ``HEADRACE_SITE``, else ``$XDG_CONFIG_HOME/headrace/site.toml``
 """
@@ -47,12 +48,19 @@ def state_folder(environ: Mapping[str, str]) -> Path:
 def socket_path(environ: Mapping[str, str]) -> Path:
     """Path of the daemon's socket; its folder is made, 0700 and ours. Raise ``PlaceRefused``."""
     runtime = environ.get("XDG_RUNTIME_DIR")
-    if runtime and Path(runtime).is_dir():
+    if runtime and _is_ours(Path(runtime)):
         folder = Path(runtime) / "headrace"
     else:
         folder = Path(environ.get("TMPDIR") or tempfile.gettempdir()) / f"headrace-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise PlaceRefused(
+            f"{folder} cannot be made",
+            why=str(error.strerror),
+            remedy="set XDG_RUNTIME_DIR to a folder of your own (mode 0700)",
+        ) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PlaceRefused(
             f"{folder} is not a private folder of yours",
@@ -67,6 +75,14 @@ def socket_path(environ: Mapping[str, str]) -> Path:
             remedy="set XDG_RUNTIME_DIR to a shorter path",
         )
     return path
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 def _home(environ: Mapping[str, str], variable: str, fallback: str) -> Path:

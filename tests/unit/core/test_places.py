@@ -28,6 +28,27 @@ def test_without_a_runtime_folder_a_private_one_is_made_under_the_temporary_fold
     assert path == tmp_path / f"headrace-{os.getuid()}" / "daemon.sock"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_the_runtime_folder_of_another_user_is_passed_over(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, 65534, 65534)
+    path = places.socket_path({"XDG_RUNTIME_DIR": str(theirs), "TMPDIR": str(tmp_path)})
+    assert path.parent == tmp_path / f"headrace-{os.getuid()}"
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PlaceRefused) as caught:
+        places.socket_path({"TMPDIR": str(tmp_path / "file")})
+    folder = tmp_path / "file" / f"headrace-{os.getuid()}"
+    assert str(caught.value) == (
+        f"error HR-CORE-002: {folder} cannot be made\n"
+        "  why: Not a directory\n"
+        "  fix: set XDG_RUNTIME_DIR to a folder of your own (mode 0700)"
+    )
+
+
 def test_a_folder_others_can_enter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "headrace").mkdir(mode=0o755)
     folder = tmp_path / "headrace"

@@ -239,6 +239,15 @@ class LocalEngine:
     def nodes(self) -> list[Capacity]:
         return list(self._setting.nodes)
 
+    def busy(self) -> bool:
+        """Whether a run waits or runs."""
+        return bool(self._members)
+
+    @property
+    def idle_exit_s(self) -> float | None:
+        """How long a daemon without runs and requests stays; None is for ever."""
+        return self._setting.site.now.idle_exit_s
+
     def capabilities(self) -> Capabilities:
         return Capabilities(
             name="local", hold=True, arrays=True, elastic=True, refused_fields=REFUSED_FIELDS

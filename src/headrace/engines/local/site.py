@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from headrace.core.places import runs_folder, site_file
 from headrace.core.records import Record, replace
-from headrace.core.units import parse_bytes
+from headrace.core.units import parse_bytes, parse_duration_s
 from headrace.engines.local.table import SiteInvalid, as_table, record_of, require_known, texts
 from headrace.schedule.cluster import (
     Account,
@@ -45,7 +45,7 @@ class IdleGpu(Record, frozen=True, kw_only=True):
 
 
 class Site(Record, frozen=True, kw_only=True):
-    """None: not limited, not divided, the default place or policy.
+    """None: not limited, not divided, never, the default place or policy.
 
     ``runs`` and the three after it take effect when the daemon starts, all else at once. ``admins``
     names a Unix group. ``accounts`` hold accounts and, with ``user``, who may use them. ``qos``
@@ -56,6 +56,7 @@ class Site(Record, frozen=True, kw_only=True):
     virtual_nodes: int | None = None
     cpus: int | None = None
     memory_bytes: int | None = None
+    idle_exit_s: float | None = 1800.0
     policy: str | None = None
     admins: str | None = None
     idle_gpu: IdleGpu = IdleGpu()
@@ -159,13 +160,14 @@ def parse_site(text: str, path: Path) -> Site:
     file = f"{path}:"
     require_known(table, _KEYS, file)
     local = as_table(table.get("local", {}), f"{file} local")
-    require_known(local, ("virtual_nodes", "cpus", "memory"), f"{file} local")
+    require_known(local, ("virtual_nodes", "cpus", "memory", "idle_exit"), f"{file} local")
     qos = tuple(_named(Qos, table, "qos", file))
     site = Site(
         runs=_text(table, "runs", "a path", file),
         virtual_nodes=_optional_count(local, "virtual_nodes", file),
         cpus=_optional_count(local, "cpus", file),
         memory_bytes=_memory(local, file),
+        idle_exit_s=_idle_exit(local, file),
         policy=_text(table, "policy", "a policy's name", file),
         admins=_text(table, "admins", "a group's name", file),
         idle_gpu=record_of(IdleGpu, table.get("idle_gpu", {}), f"{file} idle_gpu"),
@@ -294,3 +296,14 @@ def _memory(table: Mapping[str, object], file: str) -> int | None:
         return parse_bytes(str(table["memory"]))
     except ValueError as error:
         raise SiteInvalid(f"{file} [local] memory", str(error), 'memory = "48G"') from error
+
+
+def _idle_exit(table: Mapping[str, object], file: str) -> float | None:
+    written = table.get("idle_exit", "30m")
+    if written == "never":
+        return None
+    try:
+        return float(parse_duration_s(str(written)))
+    except ValueError as error:
+        where = f"{file} [local] idle_exit"
+        raise SiteInvalid(where, str(error), 'write "30m", or "never"') from error
