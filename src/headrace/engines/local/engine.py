@@ -134,6 +134,8 @@ class LocalEngine:
         """Let everything run on; forget it."""
         for live in self._live.values():
             os.close(live.pidfd)
+            if live.child is not None:
+                live.child.returncode = 0  # it outlives us: nobody waits for it
         self._live.clear()
         self._store.close()
         self._index.close()
