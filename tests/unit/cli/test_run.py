@@ -11,14 +11,19 @@ from tests.unit.spec.test_errors_of_job_files import CASES
 from headrace.cli.main import main
 from headrace.cli.run import submitted_environment
 
+
+def holding(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text)
+
+
 FILES: dict[str, Callable[[Path], object]] = {
     "missing": lambda path: None,
     "a folder": Path.mkdir,
     "empty": Path.touch,
     "binary": lambda path: path.write_bytes(b"\x7fELF\x02\x01\x01\0" + os.urandom(500)),
     "not UTF-8": lambda path: path.write_bytes(b"run: a\nname: caf\xe9\n"),
-    "of 10 MB": lambda path: path.write_text("run: a\n" + "# x\n" * 2_600_000),
-    **{name: lambda path, text=text: path.write_text(text) for name, (text, _) in CASES.items()},
+    "of 10 MB": holding("run: a\n" + "# x\n" * 2_600_000),
+    **{name: holding(text) for name, (text, _) in CASES.items()},
 }
 
 
