@@ -68,7 +68,7 @@ def run(environ: Mapping[str, str]) -> int:
     from headrace.control.audience import Owner
     from headrace.control.server import serve  # after the lock: slow to import
     from headrace.control.wiring import local_engine
-    from headrace.engines.local.site import runs_of
+    from headrace.engines.local.site import read_site, runs_of
 
     runs = runs_of(environ)
     engine = local_engine(environ)
@@ -78,7 +78,8 @@ def run(environ: Mapping[str, str]) -> int:
     engine.open()
     listener = listen(path)
     try:
-        asyncio.run(serve(engine, listener, Owner(runs)))
+        idle_exit_s = read_site(environ).idle_exit_s
+        asyncio.run(serve(engine, listener, Owner(runs), idle_exit_s=idle_exit_s))
     finally:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()

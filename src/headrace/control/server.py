@@ -18,10 +18,12 @@ _log = logging.getLogger(__name__)
 _SHUTDOWN_S = 2
 
 
-async def serve(engine: LocalEngine, listener: socket.socket, audience: Audience) -> None:
-    """Serve until a request or a signal asks to stop, or nothing has happened for long enough.
+async def serve(
+    engine: LocalEngine, listener: socket.socket, audience: Audience, *, idle_exit_s: float | None
+) -> None:
+    """Serve until asked to stop by a request or a signal. ``engine`` is open; it is closed after.
 
-    ``engine`` is open; it is closed after.
+    ``idle_exit_s``: stop also after so long without runs and requests; None is never.
 
     Runs go on without us.
     """
@@ -46,7 +48,7 @@ async def serve(engine: LocalEngine, listener: socket.socket, audience: Audience
     scheduling = asyncio.create_task(dispatcher.run())
     scheduling.add_done_callback(lambda _: stop())
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, dispatcher.wake)
-    idling = asyncio.create_task(_idle(engine, dispatcher, stop))
+    idling = asyncio.create_task(_stop_when_idle(dispatcher, idle_exit_s, stop))
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -59,8 +61,9 @@ async def serve(engine: LocalEngine, listener: socket.socket, audience: Audience
         raise ended
 
 
-async def _idle(engine: LocalEngine, dispatcher: Dispatcher, stop: Callable[[], None]) -> None:
-    idle_s = engine.idle_exit_s
+async def _stop_when_idle(
+    dispatcher: Dispatcher, idle_s: float | None, stop: Callable[[], None]
+) -> None:
     if idle_s is not None:
         await dispatcher.idle(idle_s)
         _log.info("nothing to do for %g s; the next command starts me again", idle_s)

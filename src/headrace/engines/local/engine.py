@@ -133,9 +133,7 @@ class LocalEngine:
     def close(self) -> None:
         """Let everything run on; forget it."""
         for live in self._live.values():
-            os.close(live.pidfd)
-            if live.child is not None:
-                live.child.returncode = 0  # it outlives us: nobody waits for it
+            live.forget()
         self._live.clear()
         self._store.close()
         self._index.close()
@@ -244,11 +242,6 @@ class LocalEngine:
     def busy(self) -> bool:
         """Whether a run waits or runs."""
         return bool(self._members)
-
-    @property
-    def idle_exit_s(self) -> float | None:
-        """How long a daemon without runs and requests stays; None is for ever."""
-        return self._setting.site.now.idle_exit_s
 
     def capabilities(self) -> Capabilities:
         return Capabilities(

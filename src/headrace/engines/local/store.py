@@ -5,6 +5,7 @@ daemon of a whole machine: a journal of root is the truth, and nothing below a u
 touched but as that user.
 """
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,12 @@ class Live:
     pidfd: int
     lead: Process | None
     child: subprocess.Popen[bytes] | None
+
+    def forget(self) -> None:
+        """It outlives us: nobody waits for it."""
+        os.close(self.pidfd)
+        if self.child is not None:
+            self.child.returncode = 0
 
     def signal(self, number: signal.Signals) -> None:
         if self.lead is not None:

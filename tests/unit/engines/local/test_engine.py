@@ -15,12 +15,13 @@ from headrace.control.wiring import local_engine
 from headrace.core.process import marked, wait_readable
 from headrace.core.rundir import RunDir, read_events
 from headrace.core.states import State
-from headrace.engines.contract import RunNotFound, Submitted
+from headrace.engines.contract import Caller, RunNotFound, Submitted
 from headrace.engines.local.engine import LocalEngine
 from headrace.engines.local.refusals import NeverFitsHere
 from headrace.spec import make
 
 LEAD = (sys.executable, str(Path(__file__).with_name("played_lead.py")))
+ADA = Caller(uid=os.getuid(), name="ada")
 
 
 class Place:
@@ -45,7 +46,7 @@ class Place:
     def submit(self, engine: LocalEngine, part: str, **fields: object) -> Submitted:
         spec = make(cwd=self.folder, command=(part,), **{"name": "a"} | fields)
         token = os.urandom(16).hex()
-        return engine.submit(spec, token=token, who="ada", environment={}, script=None)
+        return engine.submit(spec, token=token, who=ADA, environment={}, script=None)
 
     def kinds(self, run_id: str) -> list[str]:
         """The engine's own events about a run."""
@@ -55,7 +56,7 @@ class Place:
     def close(self) -> None:
         for engine in self._engines:
             for run_id in engine.leads():
-                engine.cancel(run_id, who="test", now=True)
+                engine.cancel(run_id, who=ADA, now=True)
             engine.close()
         for run in self.runs.glob("*-*"):
             for pid in marked("HEADRACE_RUN_DIR", str(run)):
@@ -83,7 +84,7 @@ def until_begun(place: Place, run_id: str) -> None:
 
 
 def state(engine: LocalEngine, run_id: str) -> State:
-    return engine.run(run_id).run.state
+    return engine.run(run_id, who=ADA).run.state
 
 
 def test_a_run_waits_starts_and_ends_as_its_lead_says(place: Place) -> None:
@@ -92,7 +93,7 @@ def test_a_run_waits_starts_and_ends_as_its_lead_says(place: Place) -> None:
     assert state(engine, run_id) is State.PENDING
     engine.schedule()
     collect(engine, run_id)
-    row = engine.run(run_id).run
+    row = engine.run(run_id, who=ADA).run
     assert (row.state, row.exit_code, row.reason) == ("COMPLETED", 0, "all ranks ended well")
     assert not engine.busy()
 
@@ -101,27 +102,26 @@ def test_a_submission_that_is_repeated_is_one_run(place: Place) -> None:
     engine = place.engine()
     spec = make(cwd=place.folder, name="a", command=("completes",))
     first, again = (
-        engine.submit(spec, token="f" * 32, who="ada", environment={}, script=None)
-        for _ in range(2)
+        engine.submit(spec, token="f" * 32, who=ADA, environment={}, script=None) for _ in range(2)
     )
     assert first == again
-    assert [row.id for row in engine.runs(ended=True)] == [first.id]
+    assert [row.id for row in engine.runs(ended=True, who=ADA)] == [first.id]
 
 
 def test_an_array_has_one_id_and_its_elements_one_each(place: Place) -> None:
     engine = place.engine()
     submitted = place.submit(engine, "completes", array="3-5")
     assert submitted.runs == tuple(f"{submitted.id}_{index}" for index in (3, 4, 5))
-    assert [row.id for row in engine.find(submitted.id)] == list(submitted.runs)
+    assert [row.id for row in engine.find(submitted.id, who=ADA)] == list(submitted.runs)
     with pytest.raises(RunNotFound):
-        engine.run(submitted.id)
+        engine.run(submitted.id, who=ADA)
 
 
 def test_what_can_never_run_is_refused_and_leaves_nothing(place: Place) -> None:
     engine = place.engine()
     with pytest.raises(NeverFitsHere):
         place.submit(engine, "completes", nodes=100_000)
-    assert engine.runs(ended=True) == []
+    assert engine.runs(ended=True, who=ADA) == []
     assert [path.name for path in place.runs.iterdir() if path.is_dir()] == []
 
 
@@ -139,7 +139,7 @@ def test_a_lead_that_runs_is_adopted_and_not_started_twice(place: Place) -> None
     second.schedule()
     assert state(second, run_id) is State.RUNNING
     assert place.kinds(run_id) == ["Submitted", "Started"]
-    second.cancel(run_id, who="ada", now=False)
+    second.cancel(run_id, who=ADA, now=False)
     collect(second, run_id)
     assert state(second, run_id) is State.CANCELLED
 
@@ -173,7 +173,7 @@ def test_a_lead_that_never_begins_fails_the_run_with_its_last_words(place: Place
     run_id = place.submit(engine, "stillborn").id
     engine.schedule()
     collect(engine, run_id)
-    row = engine.run(run_id).run
+    row = engine.run(run_id, who=ADA).run
     assert (row.state, row.exit_code) == ("FAILED", 1)
     assert "the lead has no room" in row.reason
 
@@ -181,10 +181,10 @@ def test_a_lead_that_never_begins_fails_the_run_with_its_last_words(place: Place
 def test_a_held_run_starts_when_it_is_released(place: Place) -> None:
     engine = place.engine()
     run_id = place.submit(engine, "completes").id
-    engine.hold(run_id, who="ada")
+    engine.hold(run_id, who=ADA)
     engine.schedule()
     assert engine.leads() == {}
-    engine.release(run_id, who="ada")
+    engine.release(run_id, who=ADA)
     engine.schedule()
     assert list(engine.leads()) == [run_id]
 
@@ -192,9 +192,9 @@ def test_a_held_run_starts_when_it_is_released(place: Place) -> None:
 def test_a_waiting_run_that_is_cancelled_never_starts(place: Place) -> None:
     engine = place.engine()
     run_id = place.submit(engine, "completes").id
-    engine.cancel(run_id, who="ada", now=False)
+    engine.cancel(run_id, who=ADA, now=False)
     engine.schedule()
-    row = engine.run(run_id).run
+    row = engine.run(run_id, who=ADA).run
     assert (row.state, row.reason) == ("CANCELLED", "cancelled by ada before it started")
     assert place.kinds(run_id) == ["Submitted", "CancelAsked", "Ended"]
 
@@ -214,14 +214,14 @@ def test_a_spoilt_description_fails_its_run_and_no_other(
 def test_a_deleted_index_is_rebuilt_and_no_number_comes_twice(place: Place) -> None:
     first = place.engine()
     ended, waits = place.submit(first, "completes").id, place.submit(first, "completes").id
-    first.cancel(ended, who="ada", now=False)
-    rows = first.runs(ended=True)
+    first.cancel(ended, who=ADA, now=False)
+    rows = first.runs(ended=True, who=ADA)
     shutil.rmtree(place.folder / "state")
     second = place.engine()
-    assert second.runs(ended=True) == rows
+    assert second.runs(ended=True, who=ADA) == rows
     shutil.rmtree(place.runs / waits)
     third = place.engine()
-    assert [row.id for row in third.runs(ended=True)] == [ended]
+    assert [row.id for row in third.runs(ended=True, who=ADA)] == [ended]
     assert place.submit(third, "completes").id == "a-3"
 
 
@@ -234,5 +234,5 @@ def test_folders_of_others_among_the_runs_are_left_alone(place: Place) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
     (place.runs / "notes").mkdir()
     second = place.engine()
-    assert [row.id for row in second.runs(ended=True)] == [run_id]
+    assert [row.id for row in second.runs(ended=True, who=ADA)] == [run_id]
     assert place.submit(second, "completes").id == "a-10"

@@ -9,6 +9,7 @@ import pytest
 
 from headrace.core.records import decode
 from headrace.core.rundir import RunDir, read_events
+from headrace.engines.contract import Caller
 from headrace.engines.local.elements import elements_of
 from headrace.engines.local.submission import Element, commit, number_of, read_submission, recover
 from headrace.schedule.request import Request
@@ -24,7 +25,8 @@ def elements(**fields: object) -> list[Element]:
         request=Request(),
         after=(),
         host="box",
-        user="ada",
+        who=Caller(uid=1000, name="ada"),
+        runs=Path("/runs"),
         token="t0",
         now_s=1.5,
     )
