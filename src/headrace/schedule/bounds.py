@@ -24,10 +24,13 @@ class Tally:
     __slots__ = ("jobs", "submitted", "tres", "used", "wall")
 
     def __init__(self, limits: Limits, half_life_s: float) -> None:
-        self.jobs = self.submitted = 0
-        self.tres = [0.0] * len(RESOURCES)
+        self.clear()
         self.used = {place: Meter(half_life_s) for place, _ in values(limits.grp_tres_mins)}
         self.wall = None if limits.grp_wall_s is None else Meter(half_life_s)
+
+    def clear(self) -> None:
+        self.jobs = self.submitted = 0
+        self.tres = [0.0] * len(RESOURCES)
 
     def add(self, amounts: Amounts, billing: float) -> None:
         self.jobs += 1

@@ -23,9 +23,15 @@ Kind = tuple[str, str, str, tuple[str, ...]]
 
 
 class Limiter:
-    """Counts runs from when they are told; ``at`` says what time it is, for limits on minutes."""
+    """Counts runs from when it is told of them; ``at`` says what time it is, for minutes.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Whom which limits bound is worked out once, so keep it while the site's rules stay the same. A
+    caller that counts anew for each decision (``reset``, then ``start`` for each that runs) leaves
+    ``charging`` out and tells of each beginning and end once, with ``charge``.
+    """
+
+    def __init__(self, cluster: Cluster, *, charging: bool = True) -> None:
+        self._charging = charging
         self._tree = Associations(cluster.accounts)
         self._open = not cluster.accounts
         self._qos = {one.name: one for one in cluster.qos}
@@ -52,6 +58,11 @@ class Limiter:
     def at(self, now_s: float) -> None:
         self._now_s = now_s
 
+    def reset(self) -> None:
+        """Nothing runs and nothing is queued; minutes stay as they are."""
+        for tally in self._tallies.values():
+            tally.clear()
+
     def submit(self, job: Queued) -> None:
         """It is in the system, until ``remove``."""
         for tally in self._of(job).tallies:
@@ -69,7 +80,7 @@ class Limiter:
             amounts, billing = amounts_of(job.request, width), self._billing(job, width)
             for tally in bounds.tallies:
                 tally.add(amounts, billing)
-            if bounds.metered:
+            if bounds.metered and self._charging:
                 self.charge(job, width, at_s)
 
     def end(self, job: Queued, width: int, at_s: float | None = None) -> None:
@@ -79,13 +90,13 @@ class Limiter:
             amounts, billing = amounts_of(job.request, width), self._billing(job, width)
             for tally in bounds.tallies:
                 tally.drop(amounts, billing)
-            if bounds.metered:
+            if bounds.metered and self._charging:
                 self.charge(job, width, at_s, ends=True)
 
     def charge(
         self, job: Queued, width: int, at_s: float | None = None, *, ends: bool = False
     ) -> None:
-        """Only its minutes: for what began, or ended, before anything was counted here."""
+        """Only its minutes: it began then, or with ``ends``, it ended."""
         when_s = self._now_s if at_s is None else at_s
         amounts, factor = self._amounts(job, width), self._bills.factor(job)
         for tally in self._of(job).metered:

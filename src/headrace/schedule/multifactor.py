@@ -25,7 +25,7 @@ from headrace.schedule.fairtree import Seat, Usage, fair_share
 from headrace.schedule.queue import Queued
 
 HIGHEST = 0xFFFFFFFF
-SortKey = tuple[int, int, float, tuple[tuple[bool, int | str], ...]]
+SortKey = tuple[int, float, tuple[tuple[bool, int | str], ...]]
 
 _natural = lru_cache(maxsize=1 << 16)(natural)
 
@@ -97,51 +97,53 @@ class Multifactor:
         if job.held:
             return 0
         weights, points = self._weights, -float(job.nice)
+        site = self._sites.get(job.partitions) or self._site(job)
         if weights.age:
             points += weights.age * self._age(job, now_s, eligible_s)
         if weights.fairshare:
             points += weights.fairshare * self._fairshare(job)
         if weights.job_size:
-            points += weights.job_size * self._size(job)
+            points += weights.job_size * self._size(job, site)
         if weights.partition:
-            points += weights.partition * self._site(job).factor
+            points += weights.partition * site.factor
         if weights.qos:
             points += weights.qos * self._qos.get(job.qos, 0.0)
         if weights.assoc:
             points += weights.assoc * self._assoc(job)
         if self._tres:
-            amounts, has = self._amounts(job)
+            amounts = amounts_of(job.request, job.request.nodes_min)
             for _, place, weight in self._tres:
-                points += weight * self._tres_factor(amounts[place], has[place])
-        return max(1, min(HIGHEST, int(points)))
+                points += weight * self._tres_factor(amounts[place], site.has[place])
+        return 1 if points < 1 else int(points) if points < HIGHEST else HIGHEST
 
     def factors(self, job: Queued, now_s: float, eligible_s: float | None = None) -> Factors:
         """The parts of ``priority``, for people."""
-        weights = self._weights
-        amounts, has = self._amounts(job)
+        weights, site = self._weights, self._site(job)
+        amounts = amounts_of(job.request, job.request.nodes_min)
         return Factors(
             age=_factor(self._age(job, now_s, eligible_s), weights.age),
             assoc=_factor(self._assoc(job), weights.assoc),
             fairshare=_factor(self._fairshare(job), weights.fairshare),
-            job_size=_factor(self._size(job), weights.job_size),
-            partition=_factor(self._site(job).factor, weights.partition),
+            job_size=_factor(self._size(job, site), weights.job_size),
+            partition=_factor(site.factor, weights.partition),
             qos=_factor(self._qos.get(job.qos, 0.0), weights.qos),
             tres={
-                name: _factor(self._tres_factor(amounts[place], has[place]), weight)
+                name: _factor(self._tres_factor(amounts[place], site.has[place]), weight)
                 for name, place, weight in self._tres
             },
             nice=job.nice,
-            tier=self.tier(job),
+            tier=site.tier,
             total=self.priority(job, now_s, eligible_s),
         )
 
-    def tier(self, job: Queued) -> int:
-        return self._site(job).tier
+    def rank(self, job: Queued, now_s: float, eligible_s: float | None = None) -> int:
+        """The tier and P as one number; the greater is ahead."""
+        site = self._sites.get(job.partitions) or self._site(job)
+        return (site.tier << 32) + self.priority(job, now_s, eligible_s)
 
     def sort_key(self, job: Queued, now_s: float, eligible_s: float | None = None) -> SortKey:
         """Ascending: the first in the queue has the least."""
-        priority = self.priority(job, now_s, eligible_s)
-        return -self._site(job).tier, -priority, job.submitted_s, _natural(job.id)
+        return -self.rank(job, now_s, eligible_s), job.submitted_s, _natural(job.id)
 
     def _age(self, job: Queued, now_s: float, eligible_s: float | None) -> float:
         if eligible_s is None:
@@ -154,13 +156,13 @@ class Multifactor:
     def _fairshare(self, job: Queued) -> float:
         return self._fair.get(self.share.seat(job.account, job.user), self.share.newcomer)
 
-    def _size(self, job: Queued) -> float:
+    def _size(self, job: Queued, site: _Site) -> float:
         """The mean of its parts of the cluster's nodes and CPUs, or CPUs by time, as in Slurm."""
         request, weights = job.request, self._weights
         nodes = request.nodes_min
-        cpus = nodes * request.cpus_per_node
+        cpus = nodes * request.ranks_per_node * request.cpus_per_rank
         if weights.small_relative_to_time:
-            limit_s = self._site(job).max_time_s if job.limit_s is None else job.limit_s
+            limit_s = site.max_time_s if job.limit_s is None else job.limit_s
             if limit_s is None:
                 part = 0.0
             else:
@@ -168,7 +170,8 @@ class Multifactor:
                 part = whole / max(1.0, limit_s / 60) / self._cpus
         else:
             part = (nodes / self._nodes + cpus / self._cpus) / 2
-        part = min(1.0, part)
+        if part > 1.0:
+            part = 1.0
         return 1.0 - part if weights.favor_small else part
 
     def _assoc(self, job: Queued) -> float:
@@ -178,14 +181,10 @@ class Multifactor:
         priority = found.record.priority
         return float(priority) if "assoc" in self._raw else priority / self._assoc_best
 
-    def _amounts(self, job: Queued) -> tuple[Amounts, Amounts]:
-        """What it asks for, and what its partition has."""
-        return amounts_of(job.request, job.request.nodes_min), self._site(job).has
-
     def _tres_factor(self, amount: float, has: float) -> float:
         if "tres" in self._raw:
             return amount
-        return min(1.0, amount / has) if has else 0.0
+        return amount / has if amount < has else 1.0 if amount else 0.0
 
     def _part(self, values: dict[str, int], name: str) -> dict[str, float]:
         """Each as a part of the greatest, unless the site wants them as they are."""

@@ -216,6 +216,29 @@ def test_wall_time_is_kept_without_decay_and_times_the_usage_factor() -> None:
     assert blocked(limiter, run()).startswith("account lab1 has used up its GrpWall")
 
 
+def test_counting_anew_keeps_the_minutes_and_charges_nobody_twice() -> None:
+    cluster = Cluster(
+        nodes=(),
+        accounts=(
+            Account(name="lab1", limits=Limits(grp_jobs=1, grp_tres_mins=Tres(gpu=100))),
+            Account(name="lab1", user="ada"),
+        ),
+        weights=Weights(half_life_s=0.0),
+    )
+    limiter = Limiter(cluster, charging=False)
+    limiter.charge(run(), 1, 0.0)
+    for minute in range(1, 10):
+        limiter.at(minute * 60.0)
+        limiter.reset()
+        assert blocked(limiter, run()) == ""
+        limiter.start(run(), 1)
+        assert "GrpJobs" in blocked(limiter, run())
+    limiter.charge(run(), 1, 25 * 60.0, ends=True)
+    limiter.at(9999.0)
+    limiter.reset()
+    assert "used up its GrpTRESMins gpu: 100 minutes" in blocked(limiter, run())
+
+
 @pytest.mark.parametrize(
     ("job", "text"),
     [

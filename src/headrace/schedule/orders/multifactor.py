@@ -40,9 +40,8 @@ class FairShare:
         else:
             came = self._count = self._count + 1
         if not self._weighed:
-            return 0, 0, job.submitted_s, came
-        priority = self.multifactor.priority(job, now_s, waiting.eligible_s)
-        return -self.multifactor.tier(job), -priority, job.submitted_s, came
+            return 0, job.submitted_s, came
+        return -self.multifactor.rank(job, now_s, waiting.eligible_s), job.submitted_s, came
 
     def started(self, active: Active, now_s: float) -> None:
         job = active.job
