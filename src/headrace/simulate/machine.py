@@ -15,6 +15,7 @@ from headrace.schedule.capacity import is_kind_name
 from headrace.schedule.cluster import Cluster, NodeSpec
 from headrace.schedule.request import Request
 from headrace.simulate.errors import ClusterInvalid
+from headrace.simulate.readers.remarks import jobs_of
 from headrace.simulate.trace import Trace, TraceJob
 
 _GROUP = re.compile(r"(\d{1,6})x(\S+)", re.ASCII | re.IGNORECASE)
@@ -106,8 +107,8 @@ class _Names:
 
     def notes(self) -> list[str]:
         return [
-            f"{sum(found.values()):,} jobs named a {what} that this cluster lacks; it was left "
-            f"out: {', '.join(name for name, _ in found.most_common(_NAMED_MAX))}"
+            f"{jobs_of(found.total())} named a {what} that this cluster lacks; it was left out: "
+            f"{', '.join(name for name, _ in found.most_common(_NAMED_MAX))}"
             for what, found in self.missing.items()
         ]
 

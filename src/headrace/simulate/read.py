@@ -16,13 +16,25 @@ from headrace.core.records import replace
 from headrace.schedule.cluster import Cluster
 from headrace.simulate.errors import FormatUnknown, TraceUnusable
 from headrace.simulate.machine import onto
-from headrace.simulate.readers import batsim, philly, sacctmgr, slurm_conf, swf, table, ub_events
+from headrace.simulate.readers import (
+    batsim,
+    openb,
+    philly,
+    sacct,
+    sacctmgr,
+    slurm_conf,
+    swf,
+    table,
+    ub_events,
+)
 from headrace.simulate.readers.site import SlurmSite
 from headrace.simulate.trace import Trace
 
 _TEXT_MAX_BYTES = 2 << 30
 _INCLUDES_MAX = 50
 _VC_NODES = "philly_vc_nodes.csv"
+_NODE_LISTS = ("openb_node_list_gpu_node.csv", "openb_node_list_all_node.csv")
+_USERS = "users.sim"
 _PACKED = ("", ".xz", ".gz")
 _BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError)
 
@@ -86,6 +98,10 @@ def detect(text: str) -> str | None:
         return "ub"
     if header.issuperset(philly.COLUMNS):
         return "philly"
+    if header.issuperset(openb.COLUMNS):
+        return "openb"
+    if {"jobid", "jobidraw"} & {word.strip().lower() for word in first.split("|")}:
+        return "sacct"
     return "csv" if header.issuperset(table.REQUIRED) else None
 
 
@@ -100,12 +116,32 @@ def _read_philly(text: str, name: str, path: Path, given: _Given) -> Trace:
     return replace(trace, notes=(note, *trace.notes))
 
 
+def _read_openb(text: str, name: str, path: Path, given: _Given) -> Trace:
+    """With the list of nodes beside it, where no cluster is given."""
+    nodes = next(_beside(path, *_NODE_LISTS), None)
+    if nodes is None or given.cluster is not None or given.site is not None:
+        return openb.read(text, name=name)
+    cluster = openb.read_nodes(_load(nodes)[1], name=nodes.name)
+    trace = openb.read(text, name=name, cluster=cluster)
+    note = f"{len(cluster.nodes):,} nodes from {nodes.name} beside it"
+    return replace(trace, notes=(note, *trace.notes))
+
+
+def _read_ub(text: str, name: str, path: Path, given: _Given) -> Trace:
+    """Jobs without an account go to the user's default one, else to its group in users.sim."""
+    users = next(_beside(path, _USERS), None)
+    groups = ub_events.read_groups(_load(users)[1]) if users else {}
+    return ub_events.read(text, name=name, site=given.site, groups=groups)
+
+
 _READERS: dict[str, Callable[[str, str, Path, _Given], Trace]] = {
     "csv": lambda text, name, path, given: table.read(text, name=name),
     "swf": lambda text, name, path, given: swf.read(text, name=name),
     "batsim": lambda text, name, path, given: batsim.read(text, name=name),
     "philly": _read_philly,
-    "ub": lambda text, name, path, given: ub_events.read(text, name=name, site=given.site),
+    "openb": _read_openb,
+    "sacct": lambda text, name, path, given: sacct.read(text, name=name, site=given.site),
+    "ub": _read_ub,
 }
 FORMATS = tuple(_READERS)
 

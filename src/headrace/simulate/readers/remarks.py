@@ -1,6 +1,5 @@
 """What a reader had to assume, repair or leave out: counted while reading, said at the end."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -53,9 +52,7 @@ class Remarks:
         if good == 0 or self._damaged > _SENSIBLE * (good + self._damaged):
             raise self._refusal()
         notes = list(self._said)
-        notes += [
-            f"{count:,} job{'s' if count != 1 else ''} {what}" for what, count in self._jobs.items()
-        ]
+        notes += [f"{jobs_of(count)} {what}" for what, count in self._jobs.items()]
         if self._first is not None:
             line, bad = self._first
             where = "" if line is None else f"line {line}: "
@@ -88,6 +85,11 @@ class Remarks:
         )
 
 
+def jobs_of(count: int) -> str:
+    """ "1 job", "1,234 jobs"."""
+    return f"{count:,} job{'' if count == 1 else 's'}"
+
+
 def integer(field: str, text: object, *, least: int = 0) -> int:
     """A whole number; "12.0" is one."""
     value = number(field, text, least=least)
@@ -99,14 +101,12 @@ def integer(field: str, text: object, *, least: int = 0) -> int:
 def number(field: str, text: object, *, least: float = 0.0) -> float:
     """A finite number in the range that traces have."""
     try:
-        value = float(text) if isinstance(text, str | int | float) else math.nan
-    except (ValueError, OverflowError):
-        value = math.nan
-    if math.isnan(value):
-        raise BadField(field, text, "it is a number")
-    if not least <= value <= MOST:
-        raise BadField(field, text, f"it is a number from {least:g} to {MOST:g}")
-    return value
+        value = float(text)  # type: ignore[arg-type]  # a TypeError is an answer too
+    except (TypeError, ValueError, OverflowError):
+        raise BadField(field, text, "it is a number") from None
+    if least <= value <= MOST:
+        return value
+    raise BadField(field, text, f"it is a number from {least:g} to {MOST:g}")
 
 
 def finish(jobs: Iterable[TraceJob], remarks: Remarks, *, cluster: Cluster | None = None) -> Trace:

@@ -31,8 +31,9 @@ def read(text: str, *, name: str) -> Trace:
     remarks = Remarks(name)
     jobs = []
     for line, row in rows(text, remarks, required=REQUIRED):
-        for column in row.keys() - set(COLUMNS):
-            remarks.say(f'column "{column}" is not one of this format; it was not read')
+        if not jobs:
+            for column in sorted(row.keys() - set(COLUMNS)):
+                remarks.say(f'column "{column}" is not one of this format; it was not read')
         try:
             jobs.append(_job(row))
         except BadField as bad:
@@ -73,9 +74,9 @@ def _job(row: dict[str, str]) -> TraceJob:
             partitions=tuple(get("partitions", "").split()),
             constraint=get("constraint") or None,
             reservation=get("reservation") or None,
-            priority=integer("priority", get("priority") or 0, least=-(10**12)),
-            nice=integer("nice", get("nice") or 0, least=-(10**12)),
-            held=bool(integer("held", get("held") or 0)),
+            priority=_whole(row, "priority"),
+            nice=_whole(row, "nice"),
+            held=bool(_whole(row, "held")),
             begin_s=_time_s(row, "begin_s"),
             after=tuple(_after(part) for part in get("after", "").split()),
             array_id=get("array_id") or None,
@@ -118,6 +119,11 @@ def _request(nodes: str, gpus: str, ranks: str, cpus: str, memory: str) -> Reque
 def _time_s(row: dict[str, str], column: str) -> float | None:
     text = row.get(column)
     return number(column, text, least=-1e12) if text else None
+
+
+def _whole(row: dict[str, str], column: str) -> int:
+    text = row.get(column)
+    return integer(column, text, least=-(10**12)) if text else 0
 
 
 def _state(text: str) -> State:
