@@ -29,7 +29,7 @@ _NODES_MAX = 10_000_000
 def read(text: str, *, name: str) -> Trace:
     """Raise ``RowInvalid``."""
     remarks = Remarks(name)
-    jobs = []
+    jobs: list[TraceJob] = []
     for line, row in rows(text, remarks, required=REQUIRED):
         if not jobs:
             for column in sorted(row.keys() - set(COLUMNS)):
