@@ -120,7 +120,8 @@ def _follow(client: "Client", run_id: str, steps: int, *, kill_at: int | None) -
             pid = _pid_of_rank(run, 1)
             os.kill(pid, signal.SIGKILL)
             _say(f"{run_id} rank 1 (pid {pid}) was killed with SIGKILL")
-    _say(f"{run_id} {row.state}, {row.attempts} attempts: {row.reason}\n")
+    attempts = "1 attempt" if row.attempts == 1 else f"{row.attempts} attempts"
+    _say(f"{run_id} {row.state}, {attempts}: {row.reason}\n")
     if row.state != "COMPLETED":
         raise DemoFailed(f"{run_id} ended {row.state}: {row.reason}", run.root)
 
