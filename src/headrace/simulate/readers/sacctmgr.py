@@ -115,13 +115,16 @@ class _Book:
             words.pop(0)
         if len(words) < 2 or words[0].lower() not in _VERBS:
             return  # list, show, exit
-        verb, noun = _VERBS[words[0].lower()], words[1].lower().rstrip("s")
+        verb, noun = _VERBS[words[0].lower()], words[1].lower()
         before, after = _clauses(words[2:])
-        take = {"qo": self._qos, "qos": self._qos, "account": self._account, "user": self._user}
-        if noun == "cluster":
+        if noun in ("cluster", "clusters"):
             self._set(self.root, before | after)
-        elif noun in take:
-            take[noun](verb, before, after)
+        elif noun == "qos":
+            self._qos(verb, before, after)
+        elif noun in ("account", "accounts"):
+            self._account(verb, before, after)
+        elif noun in ("user", "users"):
+            self._user(verb, before, after)
         else:
             self.remarks.say(f"sacctmgr {words[0]} {words[1]} is not modelled")
 
