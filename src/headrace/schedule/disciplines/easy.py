@@ -28,6 +28,7 @@ class Easy:
 
     def walk(self, scheduler: Scheduler, now_s: float) -> None:
         queue = scheduler.candidates()
+        overtaken = False
         for head in queue:
             demand = scheduler.at(head, now_s)
             grants = None
@@ -35,13 +36,14 @@ class Easy:
                 grants = scheduler.fit(head, demand, scheduler.pool)
             if grants is None:
                 rest: Iterable[Waiting] = queue
-                if head is self._head and not scheduler.released:
+                if head is self._head and not scheduler.released and not overtaken:
                     rest = scheduler.fresh
                 else:
                     self._reserve(scheduler, head, now_s)
                 self._backfill(scheduler, rest, now_s)
                 break
             scheduler.start(head, grants, now_s)
+            overtaken = True
         scheduler.drop_started()
 
     def _reserve(self, scheduler: Scheduler, head: Waiting, now_s: float) -> None:
