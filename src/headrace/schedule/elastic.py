@@ -1,8 +1,8 @@
 """Elastic runs, ``nodes: 2-8``: shrunk when others wait, grown when nobody does.
 
-A resize is a stop and a new start at the other width, so it costs a checkpoint and a start: a run
-is resized at most once in ``REST_S``. Shrinking takes as few runs as make room for the head of the
-queue, and never below ``nodes_min``; growing uses only what nobody who waits could use now.
+A resize is a stop and a new start at the other width. Shrinking takes as few runs as make room for
+the head of the queue, and never below ``nodes_min``; growing uses only what nobody who waits could
+use now. A run that was just started or resized is left alone for a while (``Elastic.rest_s``).
 """
 
 from typing import TYPE_CHECKING
@@ -13,9 +13,6 @@ from headrace.schedule.state import Active, Stop
 if TYPE_CHECKING:
     from headrace.schedule.scheduler import Scheduler
 
-REST_S = 60.0
-GRACE_S = 60.0
-
 
 def plan(scheduler: "Scheduler", now_s: float) -> None:
     """Add resizes to ``scheduler.stops``."""
@@ -24,7 +21,7 @@ def plan(scheduler: "Scheduler", now_s: float) -> None:
         for active in scheduler.active.values()
         if active.job.request.nodes_max > active.job.request.nodes_min
         and not active.stopping
-        and now_s - active.since_s >= REST_S
+        and now_s - active.since_s >= scheduler.cluster.elastic.rest_s
     ]
     if not runs:
         return
@@ -38,7 +35,7 @@ def plan(scheduler: "Scheduler", now_s: float) -> None:
 def wake_s(scheduler: "Scheduler", now_s: float) -> float:
     """When the next elastic run has rested."""
     rested = (
-        active.since_s + REST_S
+        active.since_s + scheduler.cluster.elastic.rest_s
         for active in scheduler.active.values()
         if active.job.request.nodes_max > active.job.request.nodes_min and not active.stopping
     )
@@ -87,7 +84,7 @@ def _grow(scheduler: "Scheduler", runs: list[Active], now_s: float) -> None:
 
 
 def _resize(scheduler: "Scheduler", active: Active, slices: int, by: str, now_s: float) -> None:
-    stop = Stop(active.job.id, "resize", by, GRACE_S, slices)
+    stop = Stop(active.job.id, "resize", by, scheduler.cluster.elastic.grace_s, slices)
     scheduler.stop(active, stop, now_s)
 
 

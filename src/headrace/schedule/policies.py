@@ -5,6 +5,7 @@ from headrace.schedule.disciplines.conservative import Conservative
 from headrace.schedule.disciplines.easy import Easy
 from headrace.schedule.disciplines.strict import Strict
 from headrace.schedule.orders.fixed import Fifo, Sjf
+from headrace.schedule.orders.multifactor import FairShare
 from headrace.schedule.state import Policy
 
 POLICIES = {
@@ -13,6 +14,7 @@ POLICIES = {
         Policy("fifo", Fifo, Strict),
         Policy("sjf", Sjf, Strict),
         Policy("easy", Fifo, Easy),
+        Policy("multifactor", FairShare, Easy),
         Policy("conservative", Fifo, Conservative),
     )
 }

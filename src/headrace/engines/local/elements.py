@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headrace.engines.contract import Caller
+from headrace.engines.local.site import Site
 from headrace.engines.local.submission import Element, Submission, WaitsFor
 from headrace.schedule.request import Request
 from headrace.spec.family import element_spec, expand
@@ -20,11 +21,13 @@ def elements_of(
     host: str,
     who: Caller,
     runs: Path,
+    site: Site,
     token: str,
     now_s: float,
 ) -> list[Element]:
     """Ids are ``<name>-<number>``, for elements of an array or a sweep ``<name>-<number>_<i>``."""
     family = f"{spec.name}-{number}"
+    account = spec.account or next(iter(site.accounts_of(who.name)), "")
     return [
         Element(
             submission=Submission(
@@ -44,8 +47,8 @@ def elements_of(
                 restarts_max=spec.restart.max,
                 restart_on=tuple(spec.restart.on),
                 limit_s=spec.time_s,
-                account=spec.account or "",
-                qos=spec.qos or "normal",
+                account=account,
+                qos=spec.qos or site.default_qos(account, who.name),
                 partitions=tuple(spec.partition.split(",")) if spec.partition else (),
                 constraint=spec.constraint,
                 reservation=spec.reservation,

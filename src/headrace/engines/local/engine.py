@@ -31,28 +31,28 @@ from headrace.engines.contract import (
     public_part,
 )
 from headrace.engines.local.asking import queued_of, running_of
+from headrace.engines.local.books import Books, Charge
 from headrace.engines.local.elements import elements_of
 from headrace.engines.local.history import History
 from headrace.engines.local.index import Index, Indexed
 from headrace.engines.local.order import make_order
 from headrace.engines.local.refusals import (
     REFUSED_FIELDS,
+    LimitRefused,
     ResizeRefused,
     notes_on,
     require_possible,
     require_room,
     words,
 )
-from headrace.engines.local.reservations import Reservations
+from headrace.engines.local.reservations import ReservationNotFound, Reservations
 from headrace.engines.local.rows import row_of
 from headrace.engines.local.settle import verdict
 from headrace.engines.local.site import SiteFile
 from headrace.engines.local.store import Live, Store
 from headrace.engines.local.submission import Element, Submission, WaitsFor
 from headrace.schedule.capacity import Capacity
-from headrace.schedule.cluster import Cluster, Reservation
-from headrace.schedule.decide import Decisions, decide
-from headrace.schedule.policies import policy
+from headrace.schedule.cluster import Reservation
 from headrace.schedule.queue import Queued, Running
 from headrace.schedule.reason import sentence
 from headrace.schedule.request import request_of
@@ -96,6 +96,7 @@ class LocalEngine:
         self._live: dict[str, Live] = {}
         self._reasons: dict[str, str] = {}
         self._reservations = Reservations(setting.state / "reservations.json")
+        self._books = Books(setting.site.now, setting.nodes, ())
 
     # --- coming and going ---------------------------------------------------------------------
 
@@ -110,6 +111,16 @@ class LocalEngine:
         self._index.remove((known | self._index.ids(final=False)) - found.present)
         for run_id in list(self._members):
             self._adopt(run_id)
+        self._open_books()
+
+    def _open_books(self) -> None:
+        """From all places that were ever given back, under the rules as they are now."""
+        charges = (
+            Charge(queued_of(one.submission, History(), self._state_of), stretch)
+            for one in self._index.all(ended=True)
+            for stretch in one.stretches
+        )
+        self._books = Books(self._setting.site.now, self._setting.nodes, charges)
 
     def _adopt(self, run_id: str) -> None:
         asked, history = self._members[run_id].asked, self._members[run_id].history
@@ -167,13 +178,15 @@ class LocalEngine:
         return _submitted(asked, notes_on(spec))
 
     def _elements(self, spec: JobSpec, *, number: int, token: str, who: Caller) -> list[Element]:
-        require_possible(spec)
+        require_possible(spec, self._setting.site.now)
         request = request_of(spec, self._setting.nodes)
         require_room(request, self._setting.nodes)
-        return elements_of(
+        self._require_reservation(spec.reservation)
+        elements = elements_of(
             spec,
             number=number,
             request=request,
+            site=self._setting.site.now,
             after=self._after(spec, who),
             host=self._setting.host,
             who=who,
@@ -181,6 +194,25 @@ class LocalEngine:
             token=token,
             now_s=self._setting.now_s(),
         )
+        return [self._within_limits(element, len(elements)) for element in elements]
+
+    def _within_limits(self, element: Element, count: int) -> Element:
+        """With the time limit it is held to. Raise ``LimitRefused``."""
+        job = queued_of(element.submission, History(), self._state_of)
+        if element.submission.array_index in (None, 0):
+            others = (
+                queued_of(one.asked, one.history, self._state_of) for one in self._members.values()
+            )
+            refusal = self._books.refusal(job, others, count)
+            if refusal is not None:
+                raise LimitRefused(sentence(refusal))
+        limited = replace(element.submission, limit_s=self._books.limit_s(job))
+        return replace(element, submission=limited)
+
+    def _require_reservation(self, name: str | None) -> None:
+        known = [one.name for one in self.reservations()]
+        if name is not None and name not in known:
+            raise ReservationNotFound(name, known)
 
     def _after(self, spec: JobSpec, who: Caller) -> tuple[WaitsFor, ...]:
         """Names become ids of runs; a family's name stands for all its elements."""
@@ -203,7 +235,7 @@ class LocalEngine:
         element = self._elements(spec, number=number, token="", who=who)[0].submission
         now_s = self._setting.now_s()
         alone = queued_of(replace(element, after=()), History(), self._state_of)
-        starts = self._decide([alone], [], now_s).starts
+        starts = self._books.decide([alone], [], [], now_s).starts
         assert starts, "require_room has found room"
         placed = starts[0].placed
         run = self._store.run(element)
@@ -305,6 +337,7 @@ class LocalEngine:
     def reload(self) -> None:
         """Read the site file now. Raise ``SiteInvalid``; the rules then stay as they were."""
         self._setting.site.refresh(force=True)
+        self._open_books()
         if self._setting.site.problem is not None:
             raise self._setting.site.problem
 
@@ -362,11 +395,12 @@ class LocalEngine:
 
         Return when to do so again, in seconds since 1970, even if nothing happens.
         """
-        self._setting.site.refresh()
+        if self._setting.site.refresh():
+            self._open_books()
         while True:
             queue, running = self._queue()
             now_s = self._setting.now_s()
-            decided = self._decide(queue, running, now_s)
+            decided = self._books.decide(queue, running, self.reservations(), now_s)
             for start in decided.starts:
                 self._start(start.id, start.placed)
             for stop in decided.stops:
@@ -377,17 +411,6 @@ class LocalEngine:
                 break
         self._reasons = {run_id: sentence(reason) for run_id, reason in decided.reasons.items()}
         return decided.wake_s
-
-    def _decide(self, queue: list[Queued], running: list[Running], now_s: float) -> Decisions:
-        site, nodes = self._setting.site.now, self._setting.nodes
-        return decide(
-            queue, running, nodes, now_s, rules=self.rules(), policy=policy(site.policy or "easy")
-        )
-
-    def rules(self) -> Cluster:
-        """What is in force now, without the nodes."""
-        rules = self._setting.site.now.cluster(())
-        return replace(rules, reservations=tuple(self.reservations()))
 
     def _queue(self) -> tuple[list[Queued], list[Running]]:
         queue, running = [], []
@@ -451,6 +474,10 @@ class LocalEngine:
         follows = verdict(member.asked, left.history, lead_error=left.lead_error)
         member.history = self._store.settle(member.asked, left, follows)
         _log.info("%s: %s %s", run_id, member.history.state, member.history.detail)
+        for stretch in member.history.stretches[-1:]:
+            self._books.ended(
+                Charge(queued_of(member.asked, member.history, self._state_of), stretch)
+            )
         self._forget_if_final(run_id)
 
     def _end(self, run_id: str, state: State, exit_code: int, detail: str) -> None:
@@ -483,7 +510,7 @@ class LocalEngine:
     def _indexed(self, asked: Submission, history: History) -> Indexed:
         waiting = self._reasons.get(asked.run_id, "") if history.state is State.PENDING else ""
         row = row_of(asked, history, reason=waiting, run_dir=self._store.run(asked).root)
-        return Indexed(submission=asked, row=row)
+        return Indexed(submission=asked, row=row, stretches=history.stretches)
 
 
 def _seen(row: RunRow, who: Caller) -> RunRow:

@@ -17,6 +17,14 @@ from headrace.engines.contract import AttemptRow
 FREE_REASONS = ("preempt", "resize", "requeue")  # no fault of the run: no restart is counted
 
 
+class Stretch(Record, frozen=True, kw_only=True):
+    """A place that was held and given back: what is charged for."""
+
+    start_s: float
+    end_s: float
+    placed: tuple[Placed, ...]
+
+
 class History(Record, frozen=True, kw_only=True):
     """A run's past and present.
 
@@ -24,7 +32,8 @@ class History(Record, frozen=True, kw_only=True):
     ``placed_s``: when the present place was given. ``cancel_by``: who asked to cancel.
     ``lead_time_s``: seconds that leads have used so far, the present one's open stretch left out.
     ``displaced``: why it was told to give its place back; ``displacements``: how often it did.
-    ``nodes``: (min, max) that its user asked for later.
+    ``nodes``: (min, max) that its user asked for later. ``stretches``: the places it held before
+    the present one, and when.
     """
 
     state: State = State.PENDING
@@ -44,6 +53,7 @@ class History(Record, frozen=True, kw_only=True):
     displacements: int = 0
     resize_to: int | None = None
     nodes: tuple[int, int] | None = None
+    stretches: tuple[Stretch, ...] = ()
 
     @property
     def started_s(self) -> float | None:
@@ -77,12 +87,20 @@ def fold(engine: Iterable[Entry], lead: Sequence[Entry], present: Process | None
     if end is None or not State(end[0].state).is_final:
         return history
     return replace(
-        history,
+        given_back(history, end[1]),
         state=State(end[0].state),
         ended_s=end[1],
         exit_code=end[0].exit_code,
         detail=end[0].detail,
     )
+
+
+def given_back(history: History, at_s: float) -> History:
+    """The place it holds, if it does, becomes a stretch."""
+    if history.state is not State.RUNNING:
+        return history
+    stretch = Stretch(start_s=history.placed_s, end_s=at_s, placed=history.placed)
+    return replace(history, stretches=(*history.stretches, stretch))
 
 
 def _engine_event(history: History, entry: Entry) -> History:
@@ -106,7 +124,7 @@ def _engine_event(history: History, entry: Entry) -> History:
             willing = reason in FREE_REASONS
             again = history.displaced.nodes if willing and history.displaced else None
             return replace(
-                history,
+                given_back(history, entry.time_s),
                 state=State.PENDING,
                 placed=(),
                 detail=detail,
@@ -116,7 +134,7 @@ def _engine_event(history: History, entry: Entry) -> History:
             )
         case events.Ended(state=state, exit_code=exit_code, detail=detail):
             return replace(
-                history,
+                given_back(history, entry.time_s),
                 state=State(state),
                 ended_s=entry.time_s,
                 exit_code=exit_code,

@@ -14,6 +14,7 @@ from headrace.cluster.nodes.mounts import NETWORK, mount_of, parse_mounts
 from headrace.core.errors import Refused
 from headrace.core.records import Record, decode, encode
 from headrace.engines.contract import RunRow
+from headrace.engines.local.history import Stretch
 from headrace.engines.local.submission import Submission
 
 _SCHEMA = """
@@ -48,6 +49,7 @@ class Indexed(Record, frozen=True, kw_only=True):
 
     submission: Submission
     row: RunRow
+    stretches: tuple[Stretch, ...] = ()
 
 
 def index_path(state: Path, runs: Path) -> Path:

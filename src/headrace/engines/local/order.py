@@ -43,9 +43,9 @@ def make_order(
         environment_file=str(run.environment),
         session=spec.session(),
         setup=spec.setup,
-        time_limit_s=spec.time_s,
+        time_limit_s=asked.limit_s,
         time_used_s=history.lead_time_s,
-        stop_grace_s=stop_grace_s(spec.checkpoint.grace_s, spec.time_s),
+        stop_grace_s=stop_grace_s(spec.checkpoint.grace_s, asked.limit_s),
         kill_wait_s=_KILL_WAIT_S,
         hang_s=_HANG_S,
         restart=RestartPolicy(

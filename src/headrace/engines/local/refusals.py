@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from headrace.core.errors import Refused
+from headrace.engines.local.site import Site
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.decide import spec_of
 from headrace.schedule.reason import sentence
@@ -13,11 +14,7 @@ from headrace.schedule.shortage import never_fits
 if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
 
-REFUSED_FIELDS = (
-    *("image", "data.stage", "account", "partition", "qos", "reservation", "constraint"),
-    "framework",
-)
-_DEFAULTS = (None, "", "none", "normal")
+REFUSED_FIELDS = (*("image", "data.stage", "constraint", "framework"),)
 _FRAMEWORKS = ("torch", "none")
 
 
@@ -62,6 +59,19 @@ class ResizeRefused(Refused):
         )
 
 
+class LimitRefused(Refused):
+    """A name that is not for this user, or a limit that no wait will lift."""
+
+    code = "HR-LOCAL-008"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "the run may not be submitted",
+            why=why,
+            remedy="ask for less, name another account, QOS or partition, or wait until runs end",
+        )
+
+
 def words(nodes: tuple[int, int]) -> str:
     """ "1 node", "2 nodes", "2 to 8 nodes"."""
     least, most = nodes
@@ -70,7 +80,7 @@ def words(nodes: tuple[int, int]) -> str:
     return f"{least} to {most} nodes"
 
 
-def require_possible(spec: "JobSpec") -> None:
+def require_possible(spec: "JobSpec", site: Site) -> None:
     """Raise ``FieldRefused`` for the first field that cannot be honoured."""
     if spec.image is not None:
         raise FieldRefused(
@@ -79,24 +89,20 @@ def require_possible(spec: "JobSpec") -> None:
             why="the local engine starts no containers",
             remedy="remove image, and use an environment of your own (venv, conda, modules)",
         )
-    for field in ("account", "partition", "qos"):
-        value = getattr(spec, field)
-        if value not in _DEFAULTS:
-            raise FieldRefused(
-                field,
-                value,
-                why=f"one machine has no {field}s",
-                remedy=f"remove {field}",
-            )
-    for field in ("reservation", "constraint"):
-        value = getattr(spec, field)
-        if value is not None:
-            raise FieldRefused(
-                field,
-                value,
-                why=f"the local engine knows no {field}s",
-                remedy=f"remove {field}",
-            )
+    if spec.account is not None and not site.accounts:
+        raise FieldRefused(
+            "account",
+            spec.account,
+            why="its site file names no accounts",
+            remedy="remove account, or have the admin add it to the site file",
+        )
+    if spec.constraint is not None:
+        raise FieldRefused(
+            "constraint",
+            spec.constraint,
+            why="the nodes of one machine have no features to choose by",
+            remedy="remove constraint",
+        )
     for source in spec.data:
         if source.stage is not None:
             raise FieldRefused(

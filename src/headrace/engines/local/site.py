@@ -20,6 +20,7 @@ from headrace.engines.local.table import SiteInvalid, as_table, record_of, requi
 from headrace.schedule.cluster import (
     Account,
     Cluster,
+    Elastic,
     NodeSpec,
     Partition,
     Qos,
@@ -33,7 +34,7 @@ NORMAL = "normal"
 R = TypeVar("R", Qos, Partition, Reservation)
 _KEYS = (
     *("runs", "local", "policy", "admins", "idle_gpu", "weights"),
-    *("accounts", "qos", "partitions", "reservations"),
+    *("accounts", "qos", "partitions", "reservations", "elastic"),
 )
 
 
@@ -65,6 +66,7 @@ class Site(Record, frozen=True, kw_only=True):
     qos: tuple[Qos, ...] = (Qos(name=NORMAL),)
     partitions: tuple[Partition, ...] = ()
     reservations: tuple[Reservation, ...] = ()
+    elastic: Elastic = Elastic()
 
     def cluster(self, nodes: Sequence[NodeSpec]) -> Cluster:
         return Cluster(
@@ -74,11 +76,21 @@ class Site(Record, frozen=True, kw_only=True):
             qos=self.qos,
             reservations=self.reservations,
             weights=self.weights,
+            elastic=self.elastic,
         )
 
     def accounts_of(self, user: str) -> list[str]:
         """The accounts that ``user`` may charge; the first is the default."""
         return [one.name for one in self.accounts if one.user == user]
+
+    def default_qos(self, account: str, user: str) -> str:
+        """That of the user's association, else of the account and those above it, else normal."""
+        named = {(one.name, one.user): one for one in self.accounts}
+        found = named.get((account, user)) or named.get((account, None))
+        while found is not None and found.default_qos is None:
+            above = found.name if found.user is not None else found.parent
+            found = None if above is None else named.get((above, None))
+        return NORMAL if found is None or found.default_qos is None else found.default_qos
 
 
 class SiteFile:
@@ -176,6 +188,7 @@ def parse_site(text: str, path: Path) -> Site:
         qos=qos if any(one.name == NORMAL for one in qos) else (Qos(name=NORMAL), *qos),
         partitions=tuple(_named(Partition, table, "partitions", file)),
         reservations=tuple(_named(Reservation, table, "reservations", file)),
+        elastic=record_of(Elastic, table.get("elastic", {}), f"{file} elastic"),
     )
     _require_names(site, file)
     return site

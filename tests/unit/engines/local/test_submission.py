@@ -11,6 +11,7 @@ from headrace.core.records import decode
 from headrace.core.rundir import RunDir, read_events
 from headrace.engines.contract import Caller
 from headrace.engines.local.elements import elements_of
+from headrace.engines.local.site import Site
 from headrace.engines.local.submission import Element, commit, number_of, read_submission, recover
 from headrace.schedule.request import Request
 from headrace.spec import make, read_submitted
@@ -27,6 +28,7 @@ def elements(**fields: object) -> list[Element]:
         host="box",
         who=Caller(uid=1000, name="ada"),
         runs=Path("/runs"),
+        site=Site(),
         token="t0",
         now_s=1.5,
     )

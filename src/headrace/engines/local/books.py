@@ -1,0 +1,133 @@
+"""What the engine keeps between decisions: the site's policy and limits, and who has used what.
+
+Made anew when the site file changes, from every place that was ever held.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace as changed
+from typing import NamedTuple
+
+from headrace.core.records import replace
+from headrace.engines.local.history import Stretch
+from headrace.engines.local.site import Site
+from headrace.schedule.billing import Bills
+from headrace.schedule.capacity import Capacity
+from headrace.schedule.cluster import Cluster, Reservation
+from headrace.schedule.decide import Decisions, decide, scheduler_of
+from headrace.schedule.ledger import Ledger
+from headrace.schedule.limits import Limiter
+from headrace.schedule.orders.multifactor import FairShare
+from headrace.schedule.policies import policy
+from headrace.schedule.queue import Queued, Running
+from headrace.schedule.reason import LimitHit, NotAllowed
+from headrace.schedule.scheduler import Scheduler
+from headrace.schedule.state import Policy
+
+
+class Charge(NamedTuple):
+    """A place that ``job`` held."""
+
+    job: Queued
+    stretch: Stretch
+
+
+class Books:
+    """Used by one thread. The nodes are those of the machine, whatever the site says."""
+
+    def __init__(self, site: Site, nodes: Sequence[Capacity], charges: Iterable[Charge]) -> None:
+        self._nodes = nodes
+        self._rules = site.cluster(())
+        self._past = Ledger(site.weights.half_life_s)
+        self._limiter = Limiter(self._rules, charging=False)
+        self._bills = Bills(self._rules)
+        self._running: dict[str, tuple[Queued, float]] = {}
+        self._policy = policy(site.policy or ("multifactor" if site.accounts else "easy"))
+        self._seat = FairShare(self._rules).multifactor.share.seat
+        for charge in charges:
+            self.ended(charge)
+
+    # --- what happened ------------------------------------------------------------------------
+
+    def ended(self, charge: Charge) -> None:
+        """A place was given back, for good or to be queued again."""
+        job, stretch = charge
+        width = len(stretch.placed)
+        account, user = self._seat(job.account, job.user)
+        rate = self._bills.rate(job, width)
+        self._past.start(stretch.start_s, account, user, rate)
+        self._past.end(stretch.end_s, account, user, rate)
+        if job.id not in self._running:
+            self._limiter.charge(job, width, stretch.start_s)
+        self._running.pop(job.id, None)
+        self._limiter.charge(job, width, stretch.end_s, ends=True)
+
+    # --- what follows -------------------------------------------------------------------------
+
+    def decide(
+        self,
+        queue: Sequence[Queued],
+        running: Sequence[Running],
+        reservations: Sequence[Reservation],
+        now_s: float,
+    ) -> Decisions:
+        self._count(running, now_s)
+        return decide(
+            queue,
+            running,
+            self._nodes,
+            now_s,
+            rules=self.rules(reservations),
+            policy=self.policy(),
+            gate=self._limiter,
+        )
+
+    def scheduler(
+        self,
+        queue: Sequence[Queued],
+        running: Sequence[Running],
+        reservations: Sequence[Reservation],
+        now_s: float,
+    ) -> Scheduler:
+        """What ``decide`` decides with, before it does."""
+        self._count(running, now_s)
+        return scheduler_of(
+            queue,
+            running,
+            self._nodes,
+            now_s,
+            rules=self.rules(reservations),
+            policy=self.policy(),
+            gate=self._limiter,
+        )
+
+    def refusal(
+        self, job: Queued, others: Iterable[Queued], count: int
+    ) -> LimitHit | NotAllowed | None:
+        """Why ``count`` runs like this may not be submitted beside ``others``."""
+        self._limiter.reset()
+        for one in others:
+            self._limiter.submit(one)
+        return self._limiter.refusal(job, count)
+
+    def limit_s(self, job: Queued) -> float | None:
+        """Its time limit, or that of its partition and limits."""
+        return self._limiter.limit_s(job)
+
+    def rules(self, reservations: Sequence[Reservation]) -> Cluster:
+        """What is in force, without the nodes."""
+        return replace(self._rules, reservations=tuple(reservations))
+
+    def policy(self) -> Policy:
+        """That of the site; a fair one knows what was used before."""
+        if self._policy.order is not FairShare:
+            return self._policy
+        return changed(self._policy, order=lambda cluster: FairShare(cluster, self._past))
+
+    def _count(self, running: Sequence[Running], now_s: float) -> None:
+        """The limiter counts anew; minutes go on from when each began."""
+        self._limiter.at(now_s)
+        self._limiter.reset()
+        for run in running:
+            if run.job.id not in self._running:
+                self._running[run.job.id] = run.job, run.started_s
+                self._limiter.charge(run.job, len(run.placed), run.started_s)
