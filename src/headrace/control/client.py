@@ -31,6 +31,7 @@ _START_S = 30.0
 _STOP_S = 10.0
 _POLL_S = 0.01
 _AGAIN_S = 0.2
+_STARTS_A_MINUTE = 10
 _ANSWER_S = 60.0
 _SUBMIT_S = 600.0
 _LONG_POLL_S = 25.0
@@ -81,6 +82,7 @@ class Client:
         self._environ = environ
         self._runs = runs
         self._socket = socket_path(environ)
+        self._starts_s: list[float] = []
 
     @property
     def log(self) -> Path:
@@ -217,6 +219,7 @@ class Client:
     def start(self) -> None:
         """Start the daemon, or wait for the one that another command has just started."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._require_calm(time.monotonic())
         begin = self.log.stat().st_size if self.log.exists() else 0
         child = self._spawn()
         deadline_s = time.monotonic() + _START_S
@@ -235,6 +238,13 @@ class Client:
                 raise DaemonNotStarted(how, self.log, self._tail(begin))
             time.sleep(_POLL_S)
         child.returncode = child.returncode or 0  # it is to outlive us: nobody waits for it
+
+    def _require_calm(self, now_s: float) -> None:
+        """A daemon that ends again and again must not keep a command waiting for ever."""
+        self._starts_s = [start_s for start_s in self._starts_s if start_s > now_s - 60] + [now_s]
+        if len(self._starts_s) > _STARTS_A_MINUTE:
+            how = f"ended {_STARTS_A_MINUTE} times within a minute"
+            raise DaemonNotStarted(how, self.log, self._tail(0))
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         environment = {k: v for k, v in self._environ.items() if k not in _OF_A_RUN}
