@@ -6,9 +6,12 @@ are found; a torn last line waits for its rest.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headrace.core.rundir import RunDir
+
+if TYPE_CHECKING:
+    from headrace.control.client import Client
 
 _PIECE_BYTES = 1 << 20
 
@@ -19,6 +22,12 @@ class LogLine(NamedTuple):
     rank: int
     stream: str
     text: bytes
+
+
+class Lines(Protocol):
+    def lines(self) -> Iterator[LogLine]:
+        """What has been written since the last call."""
+        ...
 
 
 class Follower:
@@ -45,6 +54,28 @@ class Follower:
                 whole = piece.rfind(b"\n") + 1
                 self._read[path] = self._read.get(path, 0) + whole
                 yield from (parse(line) for line in piece[:whole].splitlines())
+
+
+class Distant:
+    """As ``Follower``, through the daemon: for an admin, who may not read another's files."""
+
+    def __init__(self, client: "Client", run_id: str, *, attempt: int | None = None) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._attempt = attempt
+        self._read: dict[str, int] = {}
+
+    def lines(self) -> Iterator[LogLine]:
+        for name in self._client.logs(self._run_id):
+            if self._attempt is None or f"attempts/{self._attempt}/" in name:
+                yield from self._more(name)
+
+    def _more(self, name: str) -> Iterator[LogLine]:
+        rest = b""
+        while piece := self._client.piece(self._run_id, name, self._read.get(name, 0) + len(rest)):
+            *whole, rest = (rest + piece).split(b"\n")
+            self._read[name] = self._read.get(name, 0) + sum(len(line) + 1 for line in whole)
+            yield from (parse(line) for line in whole)
 
 
 def parse(line: bytes) -> LogLine:

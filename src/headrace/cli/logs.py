@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from headrace.cli.follow import Follower
+    from headrace.cli.follow import Lines
     from headrace.control.client import Client
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -25,19 +26,30 @@ def logs(
     ] = None,
 ) -> None:
     """Print what RUN wrote, node by node; lines of several ranks start with [rank]."""
+    from headrace.cli.connection import connect, run_dir
     from headrace.cli.follow import Follower
-    from headrace.core.rundir import find_run
-    from headrace.engines.local.site import runs_of
 
-    found = find_run(run, runs_of(os.environ))
-    follower = Follower(found, attempt=attempt)
-    printer = Printer(rank)
+    client, printer = connect(), Printer(rank)
+    if client.system and "/" not in run:
+        name, follower = run, _of_the_machine(client, run, attempt)
+    else:
+        found = run_dir(run)
+        name, follower = found.run_id, Follower(found, attempt=attempt)
     if not follow:
         printer.show(follower)
         return
-    from headrace.cli.connection import connect
+    _until_ended(client, name, [(follower, printer)])
 
-    _until_ended(connect(), found.run_id, [(follower, printer)])
+
+def _of_the_machine(client: "Client", run: str, attempt: int | None = None) -> "Lines":
+    """Our own files are read as they are; those of others through the daemon, if it lets us."""
+    from headrace.cli.follow import Distant, Follower
+    from headrace.core.rundir import RunDir
+
+    row = client.detail(run).run
+    if row.uid == os.getuid():
+        return Follower(RunDir(Path(row.run_dir)), attempt=attempt)
+    return Distant(client, row.id, attempt=attempt)
 
 
 class Printer:
@@ -48,7 +60,7 @@ class Printer:
         self._prefix = prefix
         self._seen: set[int] = set()
 
-    def show(self, follower: "Follower") -> bool:
+    def show(self, follower: "Lines") -> bool:
         """Whether there was anything new to print."""
         lines = [line for line in follower.lines() if self._rank in (None, line.rank)]
         self._seen.update(line.rank for line in lines)
@@ -63,19 +75,20 @@ class Printer:
 
 def follow_runs(client: "Client", name: str, runs: Sequence[str]) -> None:
     """Print the logs of ``runs`` until ``name``, which stands for all, has ended."""
+    from headrace.cli.connection import run_dir
     from headrace.cli.follow import Follower
-    from headrace.core.rundir import find_run
-    from headrace.engines.local.site import runs_of
 
-    folder = runs_of(os.environ)
     shown = [
-        (Follower(find_run(run, folder)), Printer(prefix=f"{run}:" if len(runs) > 1 else ""))
+        (
+            _of_the_machine(client, run) if client.system else Follower(run_dir(run)),
+            Printer(prefix=f"{run}:" if len(runs) > 1 else ""),
+        )
         for run in runs
     ]
     _until_ended(client, name, shown)
 
 
-def _until_ended(client: "Client", name: str, shown: "Sequence[tuple[Follower, Printer]]") -> None:
+def _until_ended(client: "Client", name: str, shown: "Sequence[tuple[Lines, Printer]]") -> None:
     """Looks often while lines come, and less and less often while none do."""
     pause_s = _PAUSE_MIN_S
     while True:

@@ -36,12 +36,13 @@ def ps(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print for a program.")] = False,
 ) -> None:
-    """List your runs that wait or run, in order of submission."""
+    """List runs that wait or run, in order of submission: yours, or all of the machine."""
     from headrace.cli.connection import connect
 
     states = {_state(text) for text in state or ()}
     ended = everything or any(one.is_final for one in states)
-    rows = [row for row in connect().runs(ended=ended) if not states or row.state in states]
+    client = connect()
+    rows = [row for row in client.runs(ended=ended) if not states or row.state in states]
     if as_json:
         from headrace.core.records import encode
 
@@ -54,7 +55,11 @@ def ps(
     from headrace.cli.table import columns
 
     now_s = time.time()
-    typer.echo(columns([_HEAD, *(_cells(row, now_s) for row in rows)]))
+    table = [_HEAD, *(_cells(row, now_s) for row in rows)]
+    if client.system:
+        users = ("USER", *(row.user for row in rows))
+        table = [(cells[0], user, *cells[1:]) for cells, user in zip(table, users, strict=True)]
+    typer.echo(columns(table))
 
 
 def _state(text: str) -> State:

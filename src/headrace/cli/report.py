@@ -1,6 +1,5 @@
 """``headrace report RUN``: what it did, what it cost, where the time went."""
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,11 +24,10 @@ def report(
     ] = False,
 ) -> None:
     """Show what RUN did and cost, and write report.json, .html and .png into its directory."""
-    from headrace.core.places import runs_folder
+    from headrace.cli.connection import run_dir
     from headrace.core.records import encode
-    from headrace.core.rundir import find_run
 
-    folder = find_run(run, runs_folder(os.environ)).root
+    folder = run_dir(run).root
     if as_json:
         from headrace.monitor.history import load
         from headrace.monitor.report import report as make_report

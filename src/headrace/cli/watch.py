@@ -1,6 +1,5 @@
 """``headrace watch RUN``: a live view of a run until it ends."""
 
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -30,11 +29,10 @@ def watch(
     ] = False,
 ) -> None:
     """Show what RUN does: progress, loss, speed, use of the nodes, each rank. Ends with the run."""
-    from headrace.core.places import runs_folder
-    from headrace.core.rundir import find_run
+    from headrace.cli.connection import run_dir
     from headrace.monitor.watch import Follower
 
-    follower = Follower(find_run(run, runs_folder(os.environ)).root)
+    follower = Follower(run_dir(run).root)
     frame = follower.frame(time.time())
     if as_json:
         from headrace.core.records import encode

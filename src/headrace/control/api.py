@@ -15,10 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from headrace import __version__
 from headrace.control.audience import Audience
+from headrace.control.bounds import BodyLimit
 from headrace.control.dispatcher import Dispatcher
 from headrace.control.errors import AdminsOnly, OtherRunsFolder, RequestNotUnderstood
+from headrace.control.reading import Reader
 from headrace.core.errors import HeadraceError
-from headrace.core.records import encode
+from headrace.core.records import encode, replace
 from headrace.engines.contract import Caller, RunRow
 from headrace.engines.local.engine import LocalEngine
 from headrace.schedule.cluster import Reservation
@@ -72,7 +74,11 @@ class ReservationBody(Body):
 
 
 def make_app(
-    engine: LocalEngine, dispatcher: Dispatcher, audience: Audience, stop: Callable[[], None]
+    engine: LocalEngine,
+    dispatcher: Dispatcher,
+    audience: Audience,
+    reader: Reader,
+    stop: Callable[[], None],
 ) -> FastAPI:
     """``stop``: ends the server soon."""
     app = FastAPI(
@@ -80,10 +86,12 @@ def make_app(
         version=__version__,
         dependencies=[Depends(_identify(audience)), Depends(_same_runs(audience))],
     )
+    app.add_middleware(BodyLimit)
     app.add_exception_handler(HeadraceError, _problem)
     app.add_exception_handler(RequestValidationError, _not_understood)
     _add_daemon(app, engine, dispatcher, stop)
     _add_queue(app, engine, dispatcher)
+    _add_files(app, engine, dispatcher, reader)
     _add_acts(app, engine, dispatcher)
     _add_reservations(app, engine, dispatcher)
     return app
@@ -141,10 +149,6 @@ def _add_queue(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> Non
     async def find(request: Request, name: str) -> Response:
         return _answer(await dispatcher.call(engine.find, name, who=caller(request)))
 
-    @app.get("/v1/runs/{name}/detail")
-    async def detail(request: Request, name: str) -> Response:
-        return _answer(await dispatcher.call(engine.run, name, who=caller(request)))
-
     @app.get("/v1/runs/{name}/wait")
     async def wait(
         request: Request, name: str, timeout_s: Annotated[float, Query(ge=0, le=_WAIT_MAX_S)]
@@ -154,6 +158,27 @@ def _add_queue(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> Non
     @app.get("/v1/nodes")
     async def nodes() -> Response:
         return _answer(await dispatcher.call(engine.nodes))
+
+
+def _add_files(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher, reader: Reader) -> None:
+    @app.get("/v1/runs/{name}/detail")
+    async def detail(request: Request, name: str) -> Response:
+        found = await dispatcher.call(engine.run, name, who=caller(request))
+        told = await reader.attempts(found.run)
+        return _answer(found if not told else replace(found, attempts=told))
+
+    @app.get("/v1/runs/{name}/logs")
+    async def logs(request: Request, name: str) -> Response:
+        found = await dispatcher.call(engine.run, name, who=caller(request))
+        return _answer((await reader.look(found.run)).logs if found.run.attempts else ())
+
+    @app.get("/v1/runs/{name}/piece")
+    async def piece(
+        request: Request, name: str, path: str, offset: Annotated[int, Query(ge=0, lt=1 << 62)]
+    ) -> Response:
+        found = await dispatcher.call(engine.run, name, who=caller(request))
+        report = await reader.look(found.run, path, offset)
+        return Response(report.piece, media_type="application/octet-stream")
 
 
 def _add_acts(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> None:

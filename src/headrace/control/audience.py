@@ -12,9 +12,13 @@ from headrace.engines.contract import Caller
 
 
 class Audience(Protocol):
-    """``runs``: the one folder of runs that is served; None where each user has one."""
+    """``runs``: the one folder of runs that is served; None where each user has one.
+
+    ``idle_exit_s``: the daemon ends after so long without runs and requests; None is never.
+    """
 
     runs: Path | None
+    idle_exit_s: float | None
 
     def caller(self, uid: int) -> Caller:
         """Who that is. Raise ``NotYourDaemon``."""
@@ -24,8 +28,9 @@ class Audience(Protocol):
 class Owner:
     """Only the user whose daemon this is."""
 
-    def __init__(self, runs: Path) -> None:
+    def __init__(self, runs: Path, *, idle_exit_s: float | None) -> None:
         self.runs: Path | None = runs
+        self.idle_exit_s = idle_exit_s
         self._uid = os.getuid()
 
     def caller(self, uid: int) -> Caller:
@@ -38,6 +43,7 @@ class Everybody:
     """All users of the machine; root and the members of a group are admins."""
 
     runs: Path | None = None
+    idle_exit_s: float | None = None
 
     def __init__(self, admins: Callable[[], str | None]) -> None:
         """``admins``: the name of that group now; None is no group."""

@@ -7,6 +7,7 @@ So a daemon that dies in the middle is started again and asked again.
 import http.client
 import secrets
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -15,10 +16,16 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from headrace.control.errors import DaemonNotStarted, DaemonSilent, RequestNotUnderstood
+from headrace.control.errors import (
+    DaemonNotStarted,
+    DaemonSilent,
+    Impostor,
+    MachineDaemonGone,
+    RequestNotUnderstood,
+)
 from headrace.core.errors import HeadraceError
 from headrace.core.order import Order
-from headrace.core.places import socket_path, state_folder
+from headrace.core.places import socket_path, state_folder, system_socket, system_state
 from headrace.core.process import identify, wait_gone
 from headrace.core.records import DecodeError, Record, decode, encode
 from headrace.engines.contract import Acted, RunDetail, RunRow, Submitted
@@ -32,11 +39,14 @@ _STOP_S = 10.0
 _POLL_S = 0.01
 _AGAIN_S = 0.2
 _STARTS_A_MINUTE = 10
+_BACK_S = 20.0
 _ANSWER_S = 60.0
 _SUBMIT_S = 600.0
 _LONG_POLL_S = 25.0
 _TAIL_LINES = 5
 _OF_A_RUN = ("HEADRACE_RUN_ID", "HEADRACE_RUN_DIR", "HEADRACE_CHANNEL_FD", "HEADRACE_ATTEMPT")
+
+_UCRED = struct.Struct("3i")  # pid, uid, gid
 
 T = TypeVar("T")
 
@@ -61,32 +71,47 @@ class Problem(Record, frozen=True, kw_only=True):
     exit_status: int
 
 
+def peer_uid(connection: socket.socket) -> int:
+    """Who made the other end of a Unix socket, by the kernel's word (SO_PEERCRED, unix(7))."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    uid: int = _UCRED.unpack(raw)[1]
+    return uid
+
+
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float) -> None:
+    def __init__(self, path: Path, timeout_s: float, *, must_be_root: bool) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
+        self._must_be_root = must_be_root
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+        if self._must_be_root and (uid := peer_uid(self.sock)) != 0:
+            raise Impostor(self._path, uid)
 
 
 class Client:
     """``environ`` says which daemon. Raise ``HeadraceError``.
 
-    ``runs``: the folder that the daemon must serve; None for any.
+    ``runs``: the folder that the daemon must serve; None for any. ``system``: the daemon of the
+    machine; it is not started by asking, and must be root's.
     """
 
-    def __init__(self, environ: Mapping[str, str], *, runs: Path | None) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], *, runs: Path | None, system: bool = False
+    ) -> None:
         self._environ = environ
         self._runs = runs
-        self._socket = socket_path(environ)
+        self.system = system
+        self._socket = system_socket(environ) if system else socket_path(environ)
         self._starts_s: list[float] = []
 
     @property
     def log(self) -> Path:
-        return state_folder(self._environ) / "daemon.log"
+        folder = system_state(self._environ) if self.system else state_folder(self._environ)
+        return folder / "daemon.log"
 
     # --- what can be asked --------------------------------------------------------------------
 
@@ -144,6 +169,15 @@ class Client:
     def nodes(self) -> list[Capacity]:
         return decode(self._ask("GET", "/v1/nodes"), list[Capacity])
 
+    def logs(self, name: str) -> list[str]:
+        """The files of the run's logs, below its directory, by attempt."""
+        return decode(self._ask("GET", f"{_run_path(name)}/logs"), list[str])
+
+    def piece(self, name: str, path: str, offset: int) -> bytes:
+        """Some bytes of such a file; none at its end."""
+        query = f"path={quote(path, safe='')}&offset={offset}"
+        return self._ask("GET", f"{_run_path(name)}/piece?{query}")
+
     def reservations(self) -> list[Reservation]:
         return decode(self._ask("GET", "/v1/reservations"), list[Reservation])
 
@@ -191,17 +225,19 @@ class Client:
             try:
                 return self._send(method, path, body, timeout_s)
             except (FileNotFoundError, ConnectionRefusedError):
-                self.start()
+                self._bring_back()
             except (ConnectionError, http.client.HTTPException) as error:
                 if not left:
                     raise DaemonSilent(f"{method} {path}", str(error), self.log) from error
+            except PermissionError as error:
+                raise DaemonSilent(f"{method} {path}", str(error), self.log) from error
             except TimeoutError as error:
                 why = f"nothing came in {timeout_s:g} s"
                 raise DaemonSilent(f"{method} {path}", why, self.log) from error
         raise DaemonSilent(f"{method} {path}", f"{_TRIES} daemons in a row ended", self.log)
 
     def _send(self, method: str, path: str, body: object, timeout_s: float) -> bytes:
-        connection = _Connection(self._socket, timeout_s)
+        connection = _Connection(self._socket, timeout_s, must_be_root=self.system)
         headers = {} if self._runs is None else {"x-headrace-runs": str(self._runs)}
         try:
             if body is not None:
@@ -216,6 +252,17 @@ class Client:
             raise _as_error(answer)
         return answer
 
+    def _bring_back(self) -> None:
+        """Start our own daemon; give who looks after the machine's some time to do so."""
+        if not self.system:
+            self.start()
+            return
+        deadline_s = time.monotonic() + _BACK_S
+        while not self.answers():
+            if time.monotonic() > deadline_s:
+                raise MachineDaemonGone(self._socket)
+            time.sleep(_AGAIN_S)
+
     def start(self) -> None:
         """Start the daemon, or wait for the one that another command has just started."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -223,11 +270,11 @@ class Client:
         begin = self.log.stat().st_size if self.log.exists() else 0
         child = self._spawn()
         deadline_s = time.monotonic() + _START_S
-        while not self._answers():
+        while not self.answers():
             status = child.poll()
             if status == _ALREADY_RUNNING:  # another one comes up, or is about to end
                 time.sleep(_AGAIN_S)
-                if not self._answers():
+                if not self.answers():
                     child = self._spawn()
             elif status is not None:
                 raise DaemonNotStarted(
@@ -250,7 +297,7 @@ class Client:
         environment = {k: v for k, v in self._environ.items() if k not in _OF_A_RUN}
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "headrace.control.daemon"],
+                [sys.executable, "-m", "headrace.control.daemon", *["--system"] * self.system],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -259,11 +306,12 @@ class Client:
                 start_new_session=True,
             )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether somebody listens."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
                 probe.connect(str(self._socket))
-            except (FileNotFoundError, ConnectionRefusedError):
+            except OSError:
                 return False
         return True
 

@@ -57,6 +57,58 @@ class AdminsOnly(Refused):
         )
 
 
+class RootOnly(Refused):
+    """Only root can start runs as their users."""
+
+    code = "HR-CONTROL-008"
+
+    def __init__(self, uid: int) -> None:
+        super().__init__(
+            f"user {uid} cannot start the machine's daemon",
+            why="it starts each run as the user who submitted it, and only root can do that",
+            remedy="sudo headrace daemon start --system; or without --system, one of your own",
+        )
+
+
+class OutOfReach(Refused):
+    """Runs of other users could not even start."""
+
+    code = "HR-CONTROL-009"
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        super().__init__(
+            f"{path} is not for every user to read",
+            why=f"{folder} is closed to others, and every run needs it",
+            remedy="install Headrace and its Python where all users may read, as in /opt",
+        )
+
+
+class MachineDaemonGone(Unreachable):
+    """The machine's daemon does not answer."""
+
+    code = "HR-CONTROL-010"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            "the machine's daemon does not answer",
+            why=f"nobody listens at {path}",
+            remedy="ask an admin; with HEADRACE_DAEMON=own you get a queue of your own",
+        )
+
+
+class Impostor(Refused):
+    """Who listens where the machine's daemon should is not root."""
+
+    code = "HR-CONTROL-011"
+
+    def __init__(self, path: Path, uid: int) -> None:
+        super().__init__(
+            f"user {uid} listens at {path}",
+            why="the machine's daemon is root's; this one would get your environment",
+            remedy="tell an admin; HEADRACE_DAEMON=own keeps away from it",
+        )
+
+
 class OtherRunsFolder(Refused):
     """The command and the daemon disagree where runs are."""
 

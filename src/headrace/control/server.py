@@ -12,6 +12,7 @@ from headrace.control.api import make_app
 from headrace.control.audience import Audience
 from headrace.control.dispatcher import Dispatcher
 from headrace.control.peer import PeerProtocol
+from headrace.control.reading import Reader
 from headrace.engines.local.engine import LocalEngine
 
 _log = logging.getLogger(__name__)
@@ -19,12 +20,11 @@ _SHUTDOWN_S = 2
 
 
 async def serve(
-    engine: LocalEngine, listener: socket.socket, audience: Audience, *, idle_exit_s: float | None
+    engine: LocalEngine, listener: socket.socket, audience: Audience, reader: Reader
 ) -> None:
-    """Serve until asked to stop by a request or a signal. ``engine`` is open; it is closed after.
+    """Serve until asked to stop by a request or a signal, or idle for long enough.
 
-    ``idle_exit_s``: stop also after so long without runs and requests; None is never.
-
+    ``engine`` is open; it is closed after.
     Runs go on without us.
     """
     dispatcher = Dispatcher(engine)
@@ -35,7 +35,7 @@ async def serve(
         server.should_exit = True
 
     config = uvicorn.Config(
-        make_app(engine, dispatcher, audience, stop),
+        make_app(engine, dispatcher, audience, reader, stop),
         http=PeerProtocol,
         ws="none",
         lifespan="off",
@@ -48,7 +48,7 @@ async def serve(
     scheduling = asyncio.create_task(dispatcher.run())
     scheduling.add_done_callback(lambda _: stop())
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, dispatcher.wake)
-    idling = asyncio.create_task(_stop_when_idle(dispatcher, idle_exit_s, stop))
+    idling = asyncio.create_task(_stop_when_idle(dispatcher, audience.idle_exit_s, stop))
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -1,18 +1,26 @@
 """Puts the parts together for one user of this machine. The environment is an argument."""
 
+import os
 import socket
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
+import headrace
 from headrace.cluster.nodes.probe import probe
-from headrace.core.places import state_folder
+from headrace.control.errors import OutOfReach
+from headrace.core.places import state_folder, system_site, system_state
 from headrace.engines.local.engine import LocalEngine, Setting
+from headrace.engines.local.groups import Groups
 from headrace.engines.local.index import Index, index_path, require_local_disk
 from headrace.engines.local.machine import nodes_of
 from headrace.engines.local.own import Folders
 from headrace.engines.local.site import SiteFile, runs_of
+from headrace.engines.local.system import Ledger
 
 LEAD = (sys.executable, "-m", "headrace.launch.lead")
 
@@ -37,3 +45,50 @@ def local_engine(environ: Mapping[str, str], *, lead: tuple[str, ...] = LEAD) ->
     )
     store = Folders(runs, host=host, program=lead, environ=environ, now_s=time.time)
     return LocalEngine(setting, store, Index(index_path(state, runs)))
+
+
+def system_engine(
+    environ: Mapping[str, str], *, lead: tuple[str, ...] = LEAD
+) -> tuple[LocalEngine, SiteFile]:
+    """The engine of all users of this machine, not opened yet, and the rules it goes by.
+
+    Raise ``SiteInvalid``, ``IndexPlaceRefused``.
+    """
+    site = SiteFile(environ, system_site(environ))
+    state, host = system_state(environ), socket.gethostname()
+    mounts = Path("/proc/self/mounts").read_text()
+    require_local_disk(state, mounts)
+    setting = Setting(
+        state=state,
+        host=host,
+        nodes=tuple(nodes_of(probe(), site.now)),
+        now_s=time.time,
+        site=site,
+    )
+    store = Ledger(
+        state,
+        runs=site.now.runs,
+        program=lead,
+        environ=environ,
+        groups=Groups(mounts, group_name(state)),
+        now_s=time.time,
+    )
+    return LocalEngine(setting, store, Index(state / "index.sqlite")), site
+
+
+def group_name(state: Path) -> str:
+    """One cgroup for each state folder: there is one, but for tests."""
+    return f"headrace-{zlib.crc32(bytes(state)):08x}"
+
+
+def require_reach() -> None:
+    """Other users must be able to run our programs. Raise ``OutOfReach``."""
+    for path in (
+        sys.executable,
+        os.path.realpath(sys.executable),
+        headrace.__file__,
+        msgspec.__file__,
+    ):
+        for folder in Path(path).parents:
+            if not folder.stat().st_mode & 0o001:
+                raise OutOfReach(Path(path), folder)

@@ -5,8 +5,12 @@
   a 0700 folder under the temporary directory
 * state:   ``$XDG_STATE_HOME/headrace/<host>``: the index database; never on a network file system
 * site:    ``HEADRACE_SITE``, else ``$XDG_CONFIG_HOME/headrace/site.toml``
+
+The daemon of a whole machine has its socket in ``/run/headrace``, its state in
+``/var/lib/headrace`` and its site file in ``/etc/headrace``.
 """
 
+import contextlib
 import os
 import socket
 import stat
@@ -83,6 +87,33 @@ def _is_ours(folder: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+
+
+def system_socket(environ: Mapping[str, str]) -> Path:
+    """Where the machine's daemon listens, if there is one."""
+    return Path(environ.get("HEADRACE_SYSTEM_SOCKET") or "/run/headrace/daemon.sock")
+
+
+def system_state(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HEADRACE_SYSTEM_STATE") or "/var/lib/headrace")
+
+
+def system_site(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HEADRACE_SITE") or "/etc/headrace/site.toml")
+
+
+def require_roots(folder: Path, *, mode: int) -> None:
+    """Make the folder, or see that root alone may write there. Raise ``PlaceRefused``."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o777 & ~mode:
+        raise PlaceRefused(
+            f"{folder} is not a folder that only root may change",
+            why="another user could put things there in the daemon's name",
+            remedy=f"chown root {folder}; chmod {mode:o} {folder}",
+        )
 
 
 def _home(environ: Mapping[str, str], variable: str, fallback: str) -> Path:

@@ -169,7 +169,7 @@ class NotYours(Refused):
 
     def __init__(self, row: RunRow, who: Caller, what: str) -> None:
         super().__init__(
-            f"{who.name} may not {what} {row.id}",
+            f"{who.name} may not {what} run {public_id(row.id)}",
             why=f"it belongs to {row.user}, and only its owner and admins may do that",
             remedy=f"ask {row.user}, or an admin of this machine",
         )
@@ -181,6 +181,21 @@ def may(row: RunRow, who: Caller) -> bool:
 
 
 def public_part(row: RunRow) -> RunRow:
-    """What everybody may know: whose it is, its state, its size, its times."""
-    waits = row.state is State.PENDING
-    return replace(row, reason=row.reason if waits else "", exit_code=None, run_dir="")
+    """What everybody may know: its number, whose it is, its state, its size, its times.
+
+    The name is not among them: it may have been made of the command.
+    """
+    return replace(
+        row,
+        id=public_id(row.id),
+        name="",
+        reason="",
+        exit_code=None,
+        run_dir="",
+        array_id=None if row.array_id is None else public_id(row.array_id),
+    )
+
+
+def public_id(run_id: str) -> str:
+    """The number of a run, n or n_i, which names it as well."""
+    return run_id.rpartition("-")[2]

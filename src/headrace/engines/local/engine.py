@@ -28,7 +28,6 @@ from headrace.engines.contract import (
     RunRow,
     Submitted,
     may,
-    public_part,
 )
 from headrace.engines.local.asking import queued_of, running_of
 from headrace.engines.local.books import Books, Charge
@@ -46,7 +45,7 @@ from headrace.engines.local.refusals import (
     words,
 )
 from headrace.engines.local.reservations import ReservationNotFound, Reservations
-from headrace.engines.local.rows import row_of
+from headrace.engines.local.rows import row_of, seen_by
 from headrace.engines.local.settle import verdict
 from headrace.engines.local.site import SiteFile
 from headrace.engines.local.store import Live, Store
@@ -242,10 +241,14 @@ class LocalEngine:
         return make_order(spec, element, History(), placed, run=run, attempt=0)
 
     def runs(self, *, ended: bool, who: Caller) -> list[RunRow]:
-        return [_seen(self._now(one), who) for one in self._index.all(ended=ended)]
+        return self._seen(self._index.all(ended=ended), who)
 
     def find(self, name: str, *, who: Caller) -> list[RunRow]:
-        return [_seen(self._now(one), who) for one in self._find(name)]
+        return self._seen(self._find(name), who)
+
+    def _seen(self, entries: Sequence[Indexed], who: Caller) -> list[RunRow]:
+        owners = {run_id: member.asked.uid for run_id, member in self._members.items()}
+        return [seen_by(who, self._now(one), owners) for one in entries]
 
     def _find(self, name: str) -> list[Indexed]:
         found = self._index.by_name(name)
@@ -410,7 +413,7 @@ class LocalEngine:
             if not decided.hopeless:
                 break
         self._reasons = {run_id: sentence(reason) for run_id, reason in decided.reasons.items()}
-        return decided.wake_s
+        return min(decided.wake_s, self._store.overdue(now_s))
 
     def _queue(self) -> tuple[list[Queued], list[Running]]:
         queue, running = [], []
@@ -511,10 +514,6 @@ class LocalEngine:
         waiting = self._reasons.get(asked.run_id, "") if history.state is State.PENDING else ""
         row = row_of(asked, history, reason=waiting, run_dir=self._store.run(asked).root)
         return Indexed(submission=asked, row=row, stretches=history.stretches)
-
-
-def _seen(row: RunRow, who: Caller) -> RunRow:
-    return row if may(row, who) else public_part(row)
 
 
 def _submitted(asked: Sequence[Submission], notes: tuple[str, ...]) -> Submitted:

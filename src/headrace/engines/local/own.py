@@ -1,6 +1,7 @@
 """A user's own daemon: the run directories are the truth, and everything is done as that user."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from signal import SIGTERM
 
@@ -127,6 +128,6 @@ class Folders:
     def settle(self, asked: Submission, left: Left, event: Ended | Requeued | None) -> History:
         return left.history if event is None else self.write(asked, event, durable=True)
 
-    def overdue(self, now_s: float) -> float | None:
+    def overdue(self, now_s: float) -> float:
         """What a user's own lead does is its own business."""
-        return None
+        return inf

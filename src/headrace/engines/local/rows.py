@@ -1,11 +1,16 @@
 """What people are shown of a run. Pure."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.engines.contract import RunRow
+from headrace.core.records import replace
+from headrace.engines.contract import Caller, RunRow, may, public_id, public_part
 from headrace.engines.local.asking import request_now
 from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
+
+_RUN_ID = re.compile(r"[^\s,:]+-\d+(?:_\d+)?", re.ASCII)
 
 
 def row_of(asked: Submission, history: History, *, reason: str, run_dir: Path) -> RunRow:
@@ -28,4 +33,21 @@ def row_of(asked: Submission, history: History, *, reason: str, run_dir: Path) -
         array_id=asked.array_id,
         priority=asked.priority,
         uid=asked.uid,
+    )
+
+
+def seen_by(who: Caller, row: RunRow, owners: Mapping[str, int | None]) -> RunRow:
+    """The row as ``who`` may see it. A reason may name runs of others: their numbers are public.
+
+    ``owners``: run id -> uid of all that wait or run.
+    """
+
+    def public(word: re.Match[str]) -> str:
+        uid = owners.get(word[0])
+        return word[0] if uid in (None, who.uid) else public_id(word[0])
+
+    if not may(row, who):
+        return public_part(row)
+    return (
+        row if who.admin or not row.reason else replace(row, reason=_RUN_ID.sub(public, row.reason))
     )

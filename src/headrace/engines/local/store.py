@@ -123,7 +123,6 @@ class Store(Protocol):
         """Write down what follows. None: the end that the lead itself wrote stands."""
         ...
 
-    def overdue(self, now_s: float) -> float | None:
-        """Kill what should have ended by now. Return when to ask again; None when not before a
-        change."""
+    def overdue(self, now_s: float) -> float:
+        """Kill what should have ended by now. Return when to look again."""
         ...
