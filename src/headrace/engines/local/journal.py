@@ -63,7 +63,7 @@ _decode = LineDecoder[Line](Line)
 class JournalDamaged(Refused):
     """A line that was once acknowledged cannot be read."""
 
-    code = "HR-LOCAL-008"
+    code = "HR-LOCAL-010"
 
     def __init__(self, path: Path, number: int) -> None:
         super().__init__(
