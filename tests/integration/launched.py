@@ -1,5 +1,6 @@
 """A real lead with real agents and ranks, without an engine."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -54,7 +55,13 @@ class Launched:
         write_record(self.run.order, self.order)
         with (root / "lead.log").open("ab") as log:
             argv = [sys.executable, "-m", "headrace.launch.lead", str(root)]
-            self.lead = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+            self.lead = subprocess.Popen(
+                argv,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"HEADRACE_RUN_DIR": str(root)},
+                start_new_session=True,
+            )
 
     def entries(self) -> list[Entry]:
         return [entry for _, entry in merged_events(self.run)]
@@ -76,24 +83,23 @@ class Launched:
         return found[0]
 
     def left(self) -> list[int]:
-        return marked("HEADRACE_RUN_DIR", str(self.run.root))
+        """Processes of the run besides its lead."""
+        found = marked("HEADRACE_RUN_DIR", str(self.run.root))
+        return [pid for pid in found if pid != self.lead.pid]
 
     def guards(self) -> dict[str, int]:
-        """Node -> pid of its guard, from the command lines of the lead's children."""
-        return {node: pid for node, pid, parent in self._agents() if parent == self.lead.pid}
+        """Node -> pid of its guard."""
+        return self._called("guard")
 
     def inner(self, node: str) -> int:
-        guard = self.guards()[node]
-        return next(pid for name, pid, parent in self._agents() if parent == guard)
+        return self._called("agent")[node]
 
-    def _agents(self) -> list[tuple[str, int, int]]:
-        found = []
+    def _called(self, role: str) -> dict[str, int]:
+        """Node -> pid of the process of that role, by the names that ps shows."""
+        found = {}
         for pid in self.left():
-            try:
-                argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue
-            if b"headrace.launch.guard" in argv:
-                found.append((argv[4].decode(), pid, parent))
+            with contextlib.suppress(OSError):
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                if name.startswith(f"{role} "):
+                    found[name.removeprefix(f"{role} ")] = pid
         return found

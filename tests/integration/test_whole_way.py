@@ -17,6 +17,7 @@ from headrace.core.rundir import read_events
 from headrace.spec import from_flags, to_yaml
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "ddp_tutorial.py"
+GATE = ("sh", "-c", "while [ ! -e open ]; do sleep 0.1; done")
 
 
 def test_a_plain_ddp_script_ends_with_the_loss_it_has_under_torchrun(site: Site) -> None:
@@ -42,7 +43,8 @@ def test_a_plain_ddp_script_ends_with_the_loss_it_has_under_torchrun(site: Site)
 
 def test_runs_outlive_a_killed_daemon_and_the_next_command_finds_them(site: Site) -> None:
     site.configure("[local]\ncpus = 2\n")
-    short = site("run", "--name", "short", "--", "sleep", "5").strip()
+    work = site.runs.parent
+    short = site("run", "--name", "short", "--workdir", str(work), "--", *GATE).strip()
     long = site("run", "--name", "long", "--", "sleep", "600").strip()
     until(lambda: {site.status(run)["state"] for run in (short, long)} == {"RUNNING"})
     daemon = site.daemon_pid()
@@ -50,6 +52,7 @@ def test_runs_outlive_a_killed_daemon_and_the_next_command_finds_them(site: Site
     assert {site.status(run)["state"] for run in (short, long)} == {"RUNNING"}
     assert site.daemon_pid() != daemon
     site("cancel", long)
+    (work / "open").touch()
     site("wait", short, long, check=False)
     assert site.status(short)["state"] == "COMPLETED"
     assert site.status(long)["state"] == "CANCELLED"
@@ -87,8 +90,7 @@ STAMPS = 'echo start "$HEADRACE_RUN_ID" >> stamps; sleep 0.1; echo end "$HEADRAC
 def test_40_runs_of_a_core_share_2_cores_and_start_by_priority_then_age(site: Site) -> None:
     site.configure("[local]\ncpus = 2\n")
     work = site.runs.parent
-    gate = ("sh", "-c", "while [ ! -e open ]; do sleep 0.1; done")
-    words = ("--cpus-per-rank", "2", "--workdir", str(work), "--", *gate)
+    words = ("--cpus-per-rank", "2", "--workdir", str(work), "--", *GATE)
     gatekeeper = site("run", "--name", "gate", *words).strip()
     client = Client(site.environment, runs=site.runs)
     asked = []
@@ -116,8 +118,7 @@ def test_a_waiting_run_keeps_its_batch_script_and_outlives_its_folder(site: Site
     folder.mkdir()
     script = folder / "job.sbatch"
     script.write_text("#!/bin/bash\n#SBATCH --job-name=kept\necho as submitted\n")
-    gate = ("sh", "-c", "while [ ! -e open ]; do sleep 0.1; done")
-    site("run", "--name", "gate", "--workdir", str(work), "--", *gate)
+    site("run", "--name", "gate", "--workdir", str(work), "--", *GATE)
     kept = site("run", str(script), "--workdir", str(work)).strip()
     lost = site("run", "--name", "lost", "--workdir", str(folder), "--", "true").strip()
     script.write_text("#!/bin/bash\necho as edited\n")

@@ -122,6 +122,11 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(number, f"prctl({option}): {os.strerror(number)}")
 
 
+def name_process(name: str) -> None:
+    """What ps, top and pstree call us: at most 15 bytes of ``name`` (proc(5), comm)."""
+    Path("/proc/self/comm").write_bytes(name.encode()[:15])
+
+
 def children_by_parent() -> dict[int, list[int]]:
     """One look at the process table: parent pid -> pids of its children. Zombies are included."""
     table: dict[int, list[int]] = {}

@@ -1,9 +1,8 @@
 """The agent of one node: starts its ranks, listens to them, leaves nothing behind.
 
-``python -m headrace.launch.guard RUN_DIR NODE LEAD_HOST LEAD_PORT`` is two processes. The outer
-*guard* (``guard.py``) and this inner *agent* are both sub-reapers and watch each other: when one
-dies, the other kills the tree. The ranks are children of the agent. When the lead is lost, the
-agent kills the ranks and leaves, too.
+An agent is two processes. The outer *guard* (``guard.py``) and this inner *agent* are both
+sub-reapers and watch each other: when one dies, the other kills the tree. The ranks are children of
+the agent. When the lead is lost, the agent kills the ranks and leaves, too.
 
 One thread, one selector. What the agent decides is little: the lead decides.
 """

@@ -1,26 +1,58 @@
 """The outer half of an agent: lives only to clean up after the inner one.
 
-``python -m headrace.launch.guard RUN_DIR NODE LEAD_HOST LEAD_PORT``
+The lead of the same host forks it with ``start``; on another host it is started by
+``python -m headrace.launch.guard RUN_DIR NODE LEAD_HOST LEAD_PORT``.
 """
 
+import contextlib
 import os
+import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from headrace.core.events import Noted, TreeKilled
-from headrace.core.process import become_subreaper
+from headrace.core.process import become_subreaper, name_process
 from headrace.core.rundir import EventWriter, RunDir
 from headrace.launch import agent, tree
 
 
-def main(arguments: list[str]) -> int:
-    run, node, host, port = RunDir(Path(arguments[0])), arguments[1], arguments[2], arguments[3]
+def start(run: RunDir, node: str, host: str, port: int) -> int:
+    """Fork a guard off the lead, which has one thread and has loaded all that it needs."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            _let_go_of_the_lead()
+            code = watch(run, node, host, port)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def _let_go_of_the_lead() -> None:
+    """Its signal handlers, sockets and files are not ours."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # listdir's own is closed by now
+                os.close(int(name))
+
+
+def watch(run: RunDir, node: str, host: str, port: int) -> int:
+    """Run the agent in a child, and clear up after it. Return the exit code."""
+    name_process(f"guard {node}")
     become_subreaper()
     guard_pid = os.getpid()
     inner = os.fork()
     if inner == 0:
-        agent.serve(run, node, host, int(port), guard_pid)
+        name_process(f"agent {node}")
+        agent.serve(run, node, host, port, guard_pid)
         os._exit(0)
     _, status = os.waitpid(inner, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -34,6 +66,11 @@ def main(arguments: list[str]) -> int:
         events.write(TreeKilled(pids=tuple(killed), detail=text), attempt=attempt)
         events.close()
     return 0 if code == 0 else 1
+
+
+def main(arguments: list[str]) -> int:
+    run, node, host, port = RunDir(Path(arguments[0])), arguments[1], arguments[2], arguments[3]
+    return watch(run, node, host, int(port))
 
 
 if __name__ == "__main__":

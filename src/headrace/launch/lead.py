@@ -26,6 +26,7 @@ from headrace.core.process import become_subreaper, boot_id, identify, wait_read
 from headrace.core.records import DecodeError, Record, read_record, write_file, write_record
 from headrace.core.rundir import EventWriter, RunDir
 from headrace.launch import supervisor, tree, wire
+from headrace.launch.guard import start as start_guard
 from headrace.launch.ranks import place_ranks
 
 _AGENT_START_S = 60.0
@@ -46,9 +47,9 @@ class Peer:
 class Guard:
     """A started agent's outer process."""
 
-    def __init__(self, node: str, argv: list[str]) -> None:
+    def __init__(self, node: str, pid: int) -> None:
         self.node = node
-        self.pid = os.posix_spawn(argv[0], argv, os.environ)
+        self.pid = pid
         self.pidfd = os.pidfd_open(self.pid)
         self.started_at_s = time.monotonic()
 
@@ -134,7 +135,8 @@ class Lead:
 
     def _check_agents(self, now_s: float) -> None:
         for peer in list(self._peers):
-            peer.channel.send(wire.Beat())
+            if peer.node is not None:  # before that, it waits for our Welcome and nothing else
+                peer.channel.send(wire.Beat())
             if now_s - peer.heard_at_s > wire.SILENCE_S:
                 self._drop(peer, f"no word from its agent for {wire.SILENCE_S:.0f} s")
         met = {peer.node for peer in self._peers}
@@ -216,8 +218,7 @@ class Lead:
 
     def _start_agent(self, node: str) -> None:
         host, port = self._listener.getsockname()[:2]
-        argv = [sys.executable, "-m", "headrace.launch.guard"]
-        guard = Guard(node, [*argv, str(self._run.root), node, host, str(port)])
+        guard = Guard(node, start_guard(self._run, node, host, port))
         self._guards[node] = guard
         watch = self._call(self._guard_ended, guard)
         self._selector.register(guard.pidfd, selectors.EVENT_READ, watch)
