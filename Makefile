@@ -1,4 +1,4 @@
-.PHONY: help demo test slow lint type bench fmt clean
+.PHONY: help demo test slow chaos lint type bench fmt clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -10,10 +10,13 @@ demo: .venv/ready ## Train a language model on two nodes, kill a rank, watch it 
 	$(BIN)/headrace demo
 
 test: .venv/ready lint type ## Lint, types, import contracts, and every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not chaos"
 
 slow: .venv/ready ## Heavy tests: whole demo runs, storms
 	$(BIN)/python -m pytest -m slow --timeout 1200
+
+chaos: .venv/ready ## Kill the machine's daemon 200 times under 300 runs; needs root
+	$(BIN)/python -m pytest -m chaos --timeout 3600
 
 lint: .venv/ready ## Style, import contracts, file sizes
 	$(BIN)/ruff check .

@@ -136,6 +136,26 @@ class Journal:
             self._descriptor = None
 
 
+def entries_of(journal: Journal) -> list[tuple[Submission, list[Entry]]]:
+    """Every run that was ever accepted, and what happened to it, in order."""
+    asked: dict[str, Submission] = {}
+    entries: dict[str, list[Entry]] = {}
+    for line in journal.read():
+        match line:
+            case Accepted(elements=elements):
+                for one in elements:
+                    asked[one.submission.run_id] = one.submission
+                    entries[one.submission.run_id] = []
+            case Happened(run_id=run_id, entry=entry):
+                entries[run_id].append(entry)
+            case Kept(submission=submission):
+                asked[submission.run_id] = submission
+                entries[submission.run_id] = list(line.entries)
+            case _:
+                pass
+    return [(asked[run_id], entries[run_id]) for run_id in asked]
+
+
 def _append(descriptor: int, lines: Sequence[Line]) -> None:
     data = b"".join(_written(line) for line in lines)
     begin = os.lseek(descriptor, 0, os.SEEK_END)
