@@ -95,6 +95,7 @@ class Kinds:
         ]
         self._gpu_types = [types for types, _ in found]
         self._divisible = [divisible for _, divisible in found]
+        self.any_divisible = any(self._divisible)
         self._fits: dict[Shape, dict[Level, int]] = {}
 
     def full(self, node: int) -> Level:

@@ -40,8 +40,9 @@ class Scheduler:
     """``submit``, ``end`` and ``remove`` tell it what happened; ``decide`` says what follows.
 
     ``waiting`` is in queue order, ``active`` by id, ``ends`` by expected end. ``stamp`` changes
-    with what is free. Since the last walk: ``released`` says that something was given back or the
-    order changed, ``fresh`` are the runs that came, ``gone`` those that gave nodes back.
+    with what is free, ``epoch`` when expected ends or usable nodes change. Since the last walk:
+    ``released`` says that something was given back or the order changed, ``fresh`` are the runs
+    that came, ``gone`` those that gave nodes back.
     """
 
     def __init__(self, cluster: Cluster, policy: Policy, *, gate: Gate | None = None) -> None:
@@ -68,7 +69,7 @@ class Scheduler:
         self.begun: list[Started] = []
         self.stops: list[Stop] = []
         self.released = True
-        self.stamp = 0
+        self.stamp = self.epoch = 0
         self._preempting = any(one.preempts for one in cluster.qos)
         self._demands: dict[tuple[Shape, int], Demand] = {}
         self._started: list[Waiting] = []
@@ -202,6 +203,7 @@ class Scheduler:
         """A reservation begins or ends, or a node comes or goes."""
         self.released = True
         self.stamp += 1
+        self.epoch += 1
 
     def _promote(self, now_s: float) -> None:
         """Into the queue with those that nothing keeps any more."""
@@ -284,6 +286,7 @@ class Scheduler:
     def stop(self, active: Active, stop: Stop, now_s: float) -> None:
         """Tell it to give its nodes back; from here on it is expected to end by then."""
         self.stops.append(stop)
+        self.epoch += 1
         active.stopping = True
         del self.ends[bisect_left(self.ends, active.rank, key=_by_rank)]
         active.end_s = min(active.end_s, now_s + stop.grace_s)

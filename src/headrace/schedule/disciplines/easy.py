@@ -5,24 +5,31 @@ runs have ended. Another may start now if it ends by then, or leaves the head's 
 nodes the head will get is part of the reservation; counting them is not enough.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from math import inf
+from operator import attrgetter
 
 from headrace.schedule.pool import Pool, nodes_of
 from headrace.schedule.scheduler import Scheduler
 from headrace.schedule.state import Waiting
 
+_end_s = attrgetter("end_s")
+
 
 class Easy:
-    """Remembers the head's reservation until something is given back or the head changes."""
+    """Remembers the head's reservation; what ends early only brings it forward."""
 
     wake_s = inf
 
     def __init__(self) -> None:
         self._head: Waiting | None = None
+        self._epoch = -1
         self.shadow_s = inf
         self._taken = 0
-        self._after: Pool | None = None  # what is free at the shadow time beside the head
+        self._at: Pool | None = None  # what is free at the shadow time
+        self._after: Pool | None = None  # the same beside the head
         self._spare: Pool | None = None  # what of the free may be held beyond it
         self._spare_stamp = -1
 
@@ -36,8 +43,11 @@ class Easy:
                 grants = scheduler.fit(head, demand, scheduler.pool)
             if grants is None:
                 rest: Iterable[Waiting] = queue
-                if head is self._head and not scheduler.released and not overtaken:
+                known = head is self._head and not overtaken and self._epoch == scheduler.epoch
+                if known and not scheduler.released:
                     rest = scheduler.fresh
+                elif known and self._at is not None and now_s < self.shadow_s < inf:
+                    self._bring_forward(scheduler, head, self._at, now_s)
                 else:
                     self._reserve(scheduler, head, now_s)
                 self._backfill(scheduler, rest, now_s)
@@ -48,22 +58,62 @@ class Easy:
 
     def _reserve(self, scheduler: Scheduler, head: Waiting, now_s: float) -> None:
         """Find the head's shadow time and nodes."""
-        self._head, self._spare_stamp = head, -1
-        self._after = pool = scheduler.pool.copy()
-        for time_s in self._times_s(scheduler, pool, now_s):
+        self._head, self._epoch = head, scheduler.epoch
+        pool = scheduler.pool.copy()
+        for time_s in self._times_s(scheduler, head, pool, now_s):
             demand = scheduler.at(head, time_s)
             if pool.room(demand.shape, demand.allowed) < head.least:
                 continue
-            taken = scheduler.fit(head, demand, pool)
-            if taken is not None:
-                pool.take(taken)
-                self.shadow_s, self._taken = time_s, nodes_of(taken)
+            if self._promise(scheduler, head, pool, time_s):
                 return
         self.shadow_s, self._taken = inf, 0  # more than the cluster has: in nobody's way
+        self._at, self._after, self._spare_stamp = None, pool, -1
 
-    def _times_s(self, scheduler: Scheduler, pool: Pool, now_s: float) -> Iterable[float]:
-        """When more may be free; what ends by then has been given to ``pool``."""
+    def _promise(self, scheduler: Scheduler, head: Waiting, pool: Pool, time_s: float) -> bool:
+        """Give the head its nodes out of what is free at that time, if they are enough."""
+        taken = scheduler.fit(head, scheduler.at(head, time_s), pool)
+        if taken is None:
+            return False
+        self._at, self._after = pool, pool.copy()
+        self._after.take(taken)
+        self.shadow_s, self._taken, self._spare_stamp = time_s, nodes_of(taken), -1
+        return True
+
+    def _bring_forward(self, scheduler: Scheduler, head: Waiting, pool: Pool, now_s: float) -> None:
+        """Step back from the shadow time while the head fits before it.
+
+        What was expected to end by then is in ``pool`` already, so that its early end changes
+        nothing: before its expected end less was free than after it, and that was too little.
+        """
+        for active in scheduler.gone:
+            if active.end_s > self.shadow_s:
+                pool.give(active.grants)
+        ends, time_s = scheduler.ends, self.shadow_s
+        position = bisect_left(ends, time_s, key=_end_s)
+        while position > 0:
+            before = pool.copy()
+            for active in takewhile(lambda one: one.end_s <= time_s, ends[position:]):  # noqa: B023
+                before.take(active.grants)
+            earlier_s = ends[position - 1].end_s
+            demand = scheduler.at(head, max(earlier_s, now_s))
+            if before.room(demand.shape, demand.allowed) < head.least:
+                break
+            pool, time_s = before, earlier_s
+            position = bisect_left(ends, time_s, key=_end_s)
+        promised = self._promise(scheduler, head, pool, max(time_s, now_s))
+        assert promised, "what is free at the shadow time has only grown"
+
+    def _times_s(
+        self, scheduler: Scheduler, head: Waiting, pool: Pool, now_s: float
+    ) -> Iterator[float]:
+        """When enough may be free; what ends by then has been given to ``pool``.
+
+        A node holds one slice, unless it is divisible: so many nodes must be given back before it
+        is worth to look.
+        """
         edges_s = [at_s for at_s in scheduler.calendar.edges_s() if at_s > now_s]
+        counting = not edges_s and not pool.kinds.any_divisible
+        missing = head.least - pool.room(head.demand.shape, head.demand.allowed)
         ends = scheduler.ends
         position, count = 0, len(ends)
         while position < count or edges_s:
@@ -72,9 +122,14 @@ class Easy:
                 yield edges_s.pop(0)
                 continue
             while position < count and ends[position].end_s <= time_s:
-                pool.give(ends[position].grants)
+                grants = ends[position].grants
+                pool.give(grants)
+                missing -= sum(grant.nodes.bit_count() for grant in grants)
                 position += 1
-            yield max(time_s, now_s)
+            if not counting or missing <= 0 or position == count:
+                yield max(time_s, now_s)
+                if counting:
+                    missing = head.least - pool.room(head.demand.shape, head.demand.allowed)
 
     def _backfill(self, scheduler: Scheduler, rest: Iterable[Waiting], now_s: float) -> None:
         slack_s = self.shadow_s - now_s
@@ -102,6 +157,8 @@ class Easy:
             if not short:
                 assert self._after is not None, "the head has a reservation"
                 self._after.take(grants)
+                if self._at is not None:
+                    self._at.take(grants)
 
     def _beyond(self, scheduler: Scheduler) -> Pool:
         """What is free now and stays free beside the head."""
