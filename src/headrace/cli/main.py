@@ -31,6 +31,7 @@ COMMANDS = {
     "reserve": "Keep nodes for somebody, or for maintenance.",
     "top": "Show nodes, runs and users live.",
     "report": "Show what a run did and what it cost.",
+    "simulate": "Replay a recorded workload under other policies.",
     "nodes": "Show what this machine has.",
     "doctor": "Find what makes runs on this machine fail or slow.",
     "data": "Make and inspect token data sets.",
