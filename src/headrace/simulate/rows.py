@@ -38,7 +38,7 @@ def summary(comparison: Comparison) -> list[Row]:
     """One row a measure; those that nothing says anything about are left out."""
     rows = [_row(line, comparison.measures) for line in _lines(comparison.measures)]
     rows[6:6] = _certain(comparison)
-    if comparison.worse_off:
+    if comparison.worse_off and comparison.users:
         policies = heads(comparison)
         of = f" of {comparison.users:,}"
         cells = [
