@@ -52,7 +52,7 @@ class Spread(Record, frozen=True, kw_only=True):
 class Group(Record, frozen=True, kw_only=True):
     """Jobs that have a size, a user, an account or a partition in common.
 
-    ``hours``: GPU hours they held, or CPU hours where there are no GPUs. Seconds. The spreads are
+    ``hours``: those of the cluster's first resource. Seconds. The spreads are
     None when none of them started, or ended.
     """
 
@@ -103,7 +103,8 @@ class Course(Record, frozen=True, kw_only=True):
 class Measures(Record, frozen=True, kw_only=True):
     """One policy on one trace. Seconds and hours.
 
-    ``uses``: GPUs first, if any. ``wait_quantiles``: (share of jobs, seconds), ascending.
+    ``uses``: GPUs first where half of the nodes have some, else CPUs. ``wait_quantiles``: (share of
+    jobs, seconds), ascending.
     """
 
     schema: int = 1
@@ -133,7 +134,7 @@ class Measures(Record, frozen=True, kw_only=True):
 
     @property
     def use(self) -> Use:
-        """Of what the cluster is bought for: GPUs, or CPUs where there are none."""
+        """Of what the cluster is bought for: GPUs, or CPUs where most nodes have none."""
         return self.uses[0]
 
 
@@ -151,13 +152,13 @@ class Outcome:
     weight: Integers
 
 
-def outcome(replay: Replay, jobs: Jobs | None = None, *, gpus: bool | None = None) -> Outcome:
-    """``jobs``: of the trace, where they are at hand. ``gpus``: count GPU hours, not CPU hours."""
+def outcome(replay: Replay, jobs: Jobs | None = None, *, resource: str = "CPU") -> Outcome:
+    """``jobs``: of the trace, where they are at hand. ``resource``: whose hours count."""
     jobs = jobs or Jobs.of(replay.trace)
     holds = Holds.of(replay)
     eligible_s = eligible(replay, jobs)
     completion_s = seconds(replay.end_s) - eligible_s
-    weight = jobs.gpus if (bool(jobs.gpus.any()) if gpus is None else gpus) else jobs.cpus
+    weight = jobs.gpus if resource == "GPU" else jobs.cpus
     return Outcome(
         jobs=jobs,
         holds=holds,
@@ -178,15 +179,16 @@ def measure(
     jobs: Jobs | None = None,
 ) -> Measures:
     """``failures``: those of the replay. ``jobs``: of the trace, where they are at hand."""
-    found = outcome(replay, jobs)
-    jobs = found.jobs
+    jobs = jobs or Jobs.of(replay.trace)
+    resources = _resources(cluster, jobs)
+    found = outcome(replay, jobs, resource=resources[0])
     left, left_s = in_system(replay, found.eligible_s)
     begin_s = float(found.eligible_s.min(initial=np.inf)) if len(left) else 0.0
     end_s = max(float(left_s.max(initial=begin_s)), float(found.holds.end_s.max(initial=begin_s)))
     downs = tuple(failures)
     uses = tuple(
         _use(resource, replay, found, _counts(cluster, resource), downs, (begin_s, end_s))
-        for resource in _resources(cluster, jobs)
+        for resource in resources
     )
     waiting = _waiting(found, left, left_s)
     shares = _shares(cluster.accounts, found, waiting)
@@ -241,19 +243,19 @@ def jain(values: Sequence[float]) -> float | None:
 
 
 def sizes(jobs: Jobs) -> Labels:
-    """Classes of width: 1, 2, 3-4, 5-8 ... GPUs; those without GPUs, or all, by CPUs."""
-    with_gpus = bool(jobs.gpus.any())
-    counts = jobs.nodes * (jobs.gpus if with_gpus else jobs.cpus)
-    unit = "GPU" if with_gpus else "CPU"
+    """Classes of width: 1, 2, 3-4, 5-8 ... GPUs; jobs without GPUs by CPUs, before the others."""
+    with_gpus = jobs.gpus > 0
+    counts = jobs.nodes * np.where(with_gpus, jobs.gpus, jobs.cpus)
     exponents = np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
-    classes = np.where(counts == 0, -1, exponents)
-    known, of = np.unique(classes, return_inverse=True)
-    return Labels(tuple(_size_name(int(one), unit) for one in known), of.astype(np.int64))
+    known, of = np.unique(np.where(with_gpus, _GPU_CLASSES, 0) + exponents, return_inverse=True)
+    return Labels(tuple(_size_name(int(one)) for one in known), of.astype(np.int64))
 
 
-def _size_name(exponent: int, unit: str) -> str:
-    if exponent < 0:
-        return f"no {unit}"
+_GPU_CLASSES = 100  # above any exponent
+
+
+def _size_name(code: int) -> str:
+    unit, exponent = ("GPU", code - _GPU_CLASSES) if code >= _GPU_CLASSES else ("CPU", code)
     high, low = 2**exponent, 2 ** (exponent - 1) + 1
     if exponent < 2:
         return f"{high} {unit}{'s' if high > 1 else ''}"
@@ -285,8 +287,11 @@ def _groups(found: Outcome, labels: Labels) -> tuple[Group, ...]:
 
 
 def _resources(cluster: Cluster, jobs: Jobs) -> list[str]:
-    has_gpus = any(node.gpus for node in cluster.nodes) and bool(jobs.gpus.any())
-    return ["GPU", "CPU"] if has_gpus else ["CPU"]
+    """What the cluster is bought for comes first: GPUs where half of the nodes have some."""
+    with_gpus = sum(bool(node.gpus) for node in cluster.nodes)
+    if not with_gpus or not jobs.gpus.any():
+        return ["CPU"]
+    return ["GPU", "CPU"] if 2 * with_gpus >= len(cluster.nodes) else ["CPU", "GPU"]
 
 
 def _counts(cluster: Cluster, resource: str) -> Integers:

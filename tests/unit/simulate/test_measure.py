@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.replays import cluster, job, replayed, trace
 
-from headrace.schedule.cluster import Account
+from headrace.schedule.cluster import Account, Cluster
 from headrace.schedule.queue import After
 from headrace.simulate.jobs import Jobs, Steps
 from headrace.simulate.measure import Measures, due_shares, jain, measure
@@ -147,10 +147,18 @@ def test_shares_are_divided_among_siblings_level_by_level() -> None:
     assert due["biology"] == pytest.approx(1 / 4)
 
 
-def test_jobs_without_gpus_form_a_class_of_their_own_where_others_have_some() -> None:
-    made = trace(job("a", 0, 10, gpus=0), job("b", 0, 10, gpus=1))
-    found = measure(replayed(made, [0, 0]), cluster=cluster())
-    assert [one.name for one in found.by_size] == ["no GPU", "1 GPU"]
+def test_jobs_without_gpus_are_classed_by_their_cpus() -> None:
+    made = trace(job("a", 0, 10, gpus=0, nodes=2), job("b", 0, 10, gpus=1), job("c", 0, 10, gpus=0))
+    found = measure(replayed(made, [0, 0, 0]), cluster=cluster())
+    assert [one.name for one in found.by_size] == ["1 CPU", "2 CPUs", "1 GPU"]
+
+
+def test_a_cluster_with_few_gpus_is_measured_by_its_cpus() -> None:
+    made = trace(job("a", 0, 10), job("b", 0, 10, gpus=0))
+    mixed = Cluster(nodes=(*cluster(1).nodes, *cluster(3, gpus=0).nodes))
+    found = measure(replayed(made, [0, 0]), cluster=mixed)
+    assert [use.resource for use in found.uses] == ["CPU", "GPU"]
+    assert found.by_size[0].hours * 3600 == pytest.approx(10)
 
 
 def test_steps_integrate_between_changes_and_are_zero_before() -> None:

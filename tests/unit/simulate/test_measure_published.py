@@ -1,10 +1,10 @@
 """Measures of replays whose figures other simulators published."""
 
 import pytest
+from tests.shared import shared
 
 from headrace.simulate.comparison import Scenario, compare
 from headrace.simulate.read import read_trace
-from tests.shared import shared
 
 
 def test_batsims_own_summary_of_its_easy_and_conservative_schedules() -> None:
