@@ -23,7 +23,7 @@ def traces(draw: st.DrawFn) -> Trace:
             f"j{number}",
             draw(st.floats(0, 50_000)),
             run_s,
-            nodes=draw(st.integers(1, 4)),
+            nodes=draw(st.integers(1, 3)),
             gpus=draw(st.integers(0, 4)),
             user=draw(st.sampled_from("abc")),
             limit_s=run_s * draw(st.floats(1, 3)),
