@@ -1,7 +1,9 @@
 """The machine's daemon among users who do not trust each other. Needs root."""
 
+import http.client
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -332,6 +334,47 @@ def test_a_mark_of_anothers_run_on_a_process_gets_nobody_killed(
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()
+
+
+@pytest.mark.parametrize(
+    "body", ["[" * 200_000, '{"job": "' + "x" * (40 << 20), "{}", "\x00\xff"], ids=len
+)
+def test_a_body_that_is_too_large_or_no_body_at_all_ends_no_daemon(
+    machine: Machine, bob: User, body: str
+) -> None:
+    assert machine.daemon is not None
+    assert raw_ask(machine, body) in (0, 400, 422)
+    assert machine.daemon.poll() is None
+    assert machine.as_user(bob, "ps", "--json").stdout.startswith('{"schema":1')
+
+
+def raw_ask(machine: Machine, body: str) -> int:
+    connection = http.client.HTTPConnection("localhost", timeout=60)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(machine.places["HEADRACE_SYSTEM_SOCKET"])
+    try:
+        connection.request("POST", "/v1/runs", body.encode("latin-1"))
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+def test_usage_and_shares_of_others_are_shown_to_admins_only(
+    machine: Machine, ada: User, bob: User, cleo: User
+) -> None:
+    for user in (ada, bob):
+        ended(machine, user, machine.submit(user, "--", "true"))
+
+    def users(who: User | None) -> set[str]:
+        rows = json.loads(machine.as_user(who, "usage", "--json").stdout)["usage"]
+        assert all(row["cpu_hours"] > 0 for row in rows)
+        return {row["user"] for row in rows}
+
+    assert users(bob) == {bob.name}
+    assert {ada.name, bob.name} <= users(cleo)
+    assert "equal" in machine.as_user(bob, "accounts").stderr
 
 
 # --- admins ---------------------------------------------------------------------------------------

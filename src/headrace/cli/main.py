@@ -32,6 +32,8 @@ COMMANDS = {
     "top": "Show nodes, runs and users live.",
     "report": "Show what a run did and what it cost.",
     "simulate": "Replay a recorded workload under other policies.",
+    "usage": "Show who used how much, by user, account and month.",
+    "accounts": "Show accounts with their shares and usage.",
     "nodes": "Show what this machine has.",
     "doctor": "Find what makes runs on this machine fail or slow.",
     "data": "Make and inspect token data sets.",

@@ -155,6 +155,14 @@ def _add_queue(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> Non
     ) -> Response:
         return _answer(await _until_ended(engine, dispatcher, name, caller(request), timeout_s))
 
+    @app.get("/v1/usage")
+    async def usage(request: Request) -> Response:
+        return _answer(await dispatcher.call(engine.usage, who=caller(request)))
+
+    @app.get("/v1/accounts")
+    async def accounts(request: Request) -> Response:
+        return _answer(await dispatcher.call(engine.shares, who=caller(request)))
+
     @app.get("/v1/nodes")
     async def nodes() -> Response:
         return _answer(await dispatcher.call(engine.nodes))

@@ -28,7 +28,7 @@ from headrace.core.order import Order
 from headrace.core.places import socket_path, state_folder, system_socket, system_state
 from headrace.core.process import identify, wait_gone
 from headrace.core.records import DecodeError, Record, decode, encode
-from headrace.engines.contract import Acted, RunDetail, RunRow, Submitted
+from headrace.engines.contract import Acted, RunDetail, RunRow, Share, Spent, Submitted
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
 
@@ -169,6 +169,12 @@ class Client:
 
     def nodes(self) -> list[Capacity]:
         return decode(self._ask("GET", "/v1/nodes"), list[Capacity])
+
+    def usage(self) -> list[Spent]:
+        return decode(self._ask("GET", "/v1/usage"), list[Spent])
+
+    def accounts(self) -> list[Share]:
+        return decode(self._ask("GET", "/v1/accounts"), list[Share])
 
     def logs(self, name: str) -> list[str]:
         """The files of the run's logs, below its directory, by attempt."""

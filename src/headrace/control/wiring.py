@@ -21,6 +21,7 @@ from headrace.engines.local.machine import nodes_of
 from headrace.engines.local.own import Folders
 from headrace.engines.local.site import SiteFile, runs_of
 from headrace.engines.local.system import Ledger
+from headrace.engines.local.table import SiteInvalid
 
 LEAD = (sys.executable, "-m", "headrace.launch.lead")
 
@@ -55,6 +56,9 @@ def system_engine(
     Raise ``SiteInvalid``, ``IndexPlaceRefused``.
     """
     site = SiteFile(environ, system_site(environ))
+    if site.now.runs is not None and "{user}" not in site.now.runs:
+        where, remedy = f"{site.path}: runs", 'runs = "/scratch/{user}/runs"'
+        raise SiteInvalid(where, "it is one folder for all users of the machine", remedy)
     state, host = system_state(environ), socket.gethostname()
     mounts = Path("/proc/self/mounts").read_text()
     require_local_disk(state, mounts)

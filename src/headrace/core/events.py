@@ -135,6 +135,12 @@ class TreeKilled(Tagged, frozen=True, kw_only=True):
     detail: str
 
 
+class Metered(Tagged, frozen=True, kw_only=True):
+    """A lead has gone: so much have counters measured for all attempts of the run so far."""
+
+    energy_j: float
+
+
 class StopAsked(Tagged, frozen=True, kw_only=True):
     """``reason``: cancel, time, preempt, signal, resize. ``deadline_s`` since 1970."""
 
@@ -215,6 +221,7 @@ Event = (
     | RankExited
     | NodeLost
     | TreeKilled
+    | Metered
     | StopAsked
     | StopAgreed
     | PhaseChanged

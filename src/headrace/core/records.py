@@ -26,6 +26,7 @@ class Tagged(Record, frozen=True, kw_only=True, tag_field="kind", tag=_snake_cas
 R = TypeVar("R")
 
 DecodeError = msgspec.DecodeError
+_TOO_DEEP = "it is nested too deeply"
 replace = msgspec.structs.replace
 fields = msgspec.structs.fields
 
@@ -37,7 +38,10 @@ def encode(record: object) -> bytes:
 
 def decode(data: bytes | str, kind: type[R]) -> R:
     """Raise ``DecodeError`` (``ValidationError`` is one) when ``data`` is not a ``kind``."""
-    return msgspec.json.decode(data, type=kind)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except RecursionError as error:
+        raise DecodeError(_TOO_DEEP) from error
 
 
 class LineDecoder(Generic[R]):
@@ -47,7 +51,10 @@ class LineDecoder(Generic[R]):
         self._decode = msgspec.json.Decoder(kind).decode
 
     def __call__(self, line: bytes) -> R:
-        found: R = self._decode(line)
+        try:
+            found: R = self._decode(line)
+        except RecursionError as error:
+            raise DecodeError(_TOO_DEEP) from error
         return found
 
 

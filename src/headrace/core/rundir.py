@@ -23,6 +23,7 @@ last line was never acknowledged: readers skip it, its writer cuts it off before
 
 import difflib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -125,6 +126,22 @@ def read_lines(path: Path) -> list[bytes]:
     except FileNotFoundError:
         return []
     return data[: data.rfind(b"\n") + 1].splitlines()
+
+
+def read_plain(path: Path, limit: int, offset: int = 0) -> bytes:
+    """At most ``limit`` bytes of a plain file, of its end if ``limit`` is negative.
+
+    Raise ``OSError``: a link, a pipe or a device is none.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(f"{path} is not a plain file")
+        start = max(0, found.st_size + limit) if limit < 0 else offset
+        return os.pread(descriptor, abs(limit), start)
+    finally:
+        os.close(descriptor)
 
 
 def read_events(path: Path) -> Iterator[Entry]:

@@ -84,6 +84,36 @@ class Acted(Record, frozen=True, kw_only=True):
     text: str
 
 
+class Spent(Record, frozen=True, kw_only=True):
+    """``month`` is 2026-11. ``runs`` held a place in it. ``energy_kwh``: None where nothing was
+    measured; it counts in the run's last month."""
+
+    user: str
+    account: str
+    month: str
+    runs: int = 0
+    cpu_hours: float = 0.0
+    gpu_hours: float = 0.0
+    energy_kwh: float | None = None
+
+
+class Share(Record, frozen=True, kw_only=True):
+    """An account, or with ``user`` a user's part of it. ``depth``: accounts above it.
+
+    ``promised``: its part of the machine by shares alone, None where it has its parent's.
+    ``used``: its part of the usage that fair share goes by. Hours are of all times.
+    """
+
+    account: str
+    user: str | None
+    depth: int
+    shares: int | None
+    promised: float | None
+    used: float
+    cpu_hours: float
+    gpu_hours: float
+
+
 class Capabilities(Record, frozen=True, kw_only=True):
     """``refused_fields``: job fields that a run on this engine may not set."""
 
@@ -143,6 +173,14 @@ class Engine(Protocol):
     def hold(self, name: str, *, who: Caller) -> list[Acted]: ...
 
     def release(self, name: str, *, who: Caller) -> list[Acted]: ...
+
+    def usage(self, *, who: Caller) -> list[Spent]:
+        """What was held, by month, account and user; of others only for admins."""
+        ...
+
+    def shares(self, *, who: Caller) -> list[Share]:
+        """The accounts as a tree, parents first; of users in it, others only for admins."""
+        ...
 
     def nodes(self) -> list[Capacity]: ...
 

@@ -11,15 +11,15 @@ What an errand reports is the user's word, since it comes from the user's files.
 import contextlib
 import os
 import signal
-import stat
 import sys
 import time
 from pathlib import Path
 
 from headrace.core.process import Process, send_signal
 from headrace.core.records import Record, Tagged, decode, encode, write_file
-from headrace.core.rundir import RunDir
+from headrace.core.rundir import RunDir, read_plain
 from headrace.engines.local import lead
+from headrace.engines.local.energy import measured_j
 
 PIECE_BYTES = 1 << 20
 _EVENTS_BYTES = 8 << 20
@@ -95,6 +95,7 @@ class Report(Record, frozen=True, kw_only=True):
     lead: str = ""
     said: str = ""
     attempt: int = -1
+    energy_j: float | None = None
     piece: bytes = b""
     logs: tuple[str, ...] = ()
 
@@ -165,6 +166,7 @@ def _settle(run: RunDir) -> Report:
         lead=events,
         said=lead.log_tail(run),
         attempt=attempts[-1] if attempts else -1,
+        energy_j=measured_j(run),
     )
 
 
@@ -186,22 +188,6 @@ def piece_of(run: RunDir, path: str, offset: int) -> bytes:
     if path.startswith("/") or ".." in Path(path).parts:
         raise ValueError(f"{path} is not below the run directory")
     return read_plain(run.root / path, PIECE_BYTES, offset)
-
-
-def read_plain(path: Path, limit: int, offset: int = 0) -> bytes:
-    """At most ``limit`` bytes of a plain file, of its end if ``limit`` is negative.
-
-    Raise ``OSError``: a link, a pipe or a device is none.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(f"{path} is not a plain file")
-        start = max(0, found.st_size + limit) if limit < 0 else offset
-        return os.pread(descriptor, abs(limit), start)
-    finally:
-        os.close(descriptor)
 
 
 def main(arguments: list[str]) -> int:

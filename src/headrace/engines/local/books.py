@@ -100,6 +100,20 @@ class Books:
             gate=self._limiter,
         )
 
+    def seat(self, account: str, user: str) -> tuple[str, str]:
+        """The account that is charged, the user's default if none was named."""
+        return self._seat(account, user)
+
+    def usage(self, now_s: float) -> dict[tuple[str, str], float]:
+        """By (account, user), faded; of runs under way too."""
+        used = self._past.usage(now_s)
+        for job, started_s in self._running.values():
+            seat = self._seat(job.account, job.user)
+            width = job.request.nodes_min
+            charged = self._bills.rate(job, width) * (now_s - started_s)
+            used[seat] = used.get(seat, 0.0) + charged
+        return used
+
     def refusal(
         self, job: Queued, others: Iterable[Queued], count: int
     ) -> LimitHit | NotAllowed | None:

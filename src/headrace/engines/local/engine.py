@@ -26,6 +26,8 @@ from headrace.engines.contract import (
     RunDetail,
     RunNotFound,
     RunRow,
+    Share,
+    Spent,
     Submitted,
     may,
 )
@@ -50,6 +52,7 @@ from headrace.engines.local.settle import verdict
 from headrace.engines.local.site import SiteFile
 from headrace.engines.local.store import Live, Store
 from headrace.engines.local.submission import Element, Submission, WaitsFor
+from headrace.engines.local.usage import Holding, present_stretch, share_tree, spent
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
 from headrace.schedule.queue import Queued, Running
@@ -271,6 +274,24 @@ class LocalEngine:
         (asked,) = [one.submission for one in self._index.by_name(rows[0].id)]
         return RunDetail(run=rows[0], attempts=self._store.read(asked).attempts)
 
+    def usage(self, *, who: Caller) -> list[Spent]:
+        return [row for row in self._spent() if who.admin or row.user == who.name]
+
+    def shares(self, *, who: Caller) -> list[Share]:
+        used = self._books.usage(self.now_s())
+        rows = share_tree(self._setting.site.now.accounts, used, self._spent())
+        return [row for row in rows if who.admin or row.user in (None, who.name)]
+
+    def _spent(self) -> list[Spent]:
+        holdings = []
+        for one in self._index.all(ended=True):
+            asked, stretches = one.submission, list(one.stretches)
+            if (member := self._members.get(asked.run_id)) and asked.run_id in self._live:
+                stretches.append(present_stretch(member.history, self.now_s()))
+            account, _ = self._books.seat(asked.account, asked.user)
+            holdings.append(Holding(asked.user, account, stretches, one.energy_j))
+        return spent(holdings)
+
     def nodes(self) -> list[Capacity]:
         return list(self._setting.nodes)
 
@@ -474,6 +495,8 @@ class LocalEngine:
         if left.killed:
             event = events.TreeKilled(pids=tuple(left.killed), detail="left behind by the lead")
             self._store.write(member.asked, event)
+        if left.energy_j is not None:
+            self._store.write(member.asked, events.Metered(energy_j=left.energy_j))
         follows = verdict(member.asked, left.history, lead_error=left.lead_error)
         member.history = self._store.settle(member.asked, left, follows)
         _log.info("%s: %s %s", run_id, member.history.state, member.history.detail)
@@ -513,7 +536,9 @@ class LocalEngine:
     def _indexed(self, asked: Submission, history: History) -> Indexed:
         waiting = self._reasons.get(asked.run_id, "") if history.state is State.PENDING else ""
         row = row_of(asked, history, reason=waiting, run_dir=self._store.run(asked).root)
-        return Indexed(submission=asked, row=row, stretches=history.stretches)
+        return Indexed(
+            submission=asked, row=row, stretches=history.stretches, energy_j=history.energy_j
+        )
 
 
 def _submitted(asked: Sequence[Submission], notes: tuple[str, ...]) -> Submitted:

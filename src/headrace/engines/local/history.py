@@ -54,6 +54,7 @@ class History(Record, frozen=True, kw_only=True):
     resize_to: int | None = None
     nodes: tuple[int, int] | None = None
     stretches: tuple[Stretch, ...] = ()
+    energy_j: float | None = None
 
     @property
     def started_s(self) -> float | None:
@@ -116,6 +117,8 @@ def _engine_event(history: History, entry: Entry) -> History:
             return replace(history, cancel_by=by)
         case events.Started(placed=placed):
             return replace(history, state=State.RUNNING, placed=placed, placed_s=entry.time_s)
+        case events.Metered(energy_j=energy_j):
+            return replace(history, energy_j=energy_j)
         case events.Displaced():
             return replace(history, displaced=event)
         case events.Resized(nodes_min=least, nodes_max=most):

@@ -50,6 +50,7 @@ class Indexed(Record, frozen=True, kw_only=True):
     submission: Submission
     row: RunRow
     stretches: tuple[Stretch, ...] = ()
+    energy_j: float | None = None
 
 
 def index_path(state: Path, runs: Path) -> Path:

@@ -12,6 +12,7 @@ from headrace.core.records import write_record
 from headrace.core.rundir import EventWriter, RunDir, read_events
 from headrace.engines.contract import Caller
 from headrace.engines.local import lead
+from headrace.engines.local.energy import measured_j
 from headrace.engines.local.history import History, fold
 from headrace.engines.local.store import Found, Left, Live, MakeOrder
 from headrace.engines.local.submission import (
@@ -123,7 +124,7 @@ class Folders:
         if live is not None and live.child is not None:
             lead_error = f"exit status {live.child.wait()}, {lead.log_tail(run)}"
         killed = lead.clear(run)
-        return Left(self.read(asked), killed, lead_error)
+        return Left(self.read(asked), killed, lead_error, measured_j(run))
 
     def settle(self, asked: Submission, left: Left, event: Ended | Requeued | None) -> History:
         return left.history if event is None else self.write(asked, event, durable=True)

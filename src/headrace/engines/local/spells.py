@@ -11,6 +11,7 @@ from headrace.engines.contract import AttemptRow
 from headrace.engines.local.history import History, fold
 
 _TEXT_MAX = 300
+_ENERGY_MAX_J = 1e12
 _STATES = frozenset(state.value for state in State)
 _decode = LineDecoder[Entry](Entry)
 
@@ -101,6 +102,11 @@ def attempts_claimed(lines: str) -> tuple[AttemptRow, ...]:
         )
         for row in fold((), entries, None).attempts
     )
+
+
+def sane_j(energy_j: float | None) -> float | None:
+    """An energy that can be: what no machine of a room could have used in a year is none."""
+    return energy_j if energy_j is not None and 0.0 <= energy_j <= _ENERGY_MAX_J else None
 
 
 def plain(text: str) -> str:

@@ -48,11 +48,15 @@ class Live:
 
 
 class Left(NamedTuple):
-    """What a lead that is gone left. ``lead_error``: why it did not begin, if we let it go."""
+    """What a lead that is gone left. ``lead_error``: why it did not begin, if we let it go.
+
+    ``energy_j``: measured for all attempts so far, where there are counters.
+    """
 
     history: History
     killed: Sequence[int]
     lead_error: str | None
+    energy_j: float | None
 
 
 class Found(NamedTuple):

@@ -34,7 +34,7 @@ from headrace.engines.local.errands import (
 from headrace.engines.local.groups import Groups
 from headrace.engines.local.history import History, fold
 from headrace.engines.local.journal import Accepted, Happened, Journal, Kept, Led, Line
-from headrace.engines.local.spells import claims_of, past_of, plain
+from headrace.engines.local.spells import claims_of, past_of, plain, sane_j
 from headrace.engines.local.store import Found, Left, Live, MakeOrder
 from headrace.engines.local.submission import Element, Submission
 
@@ -260,7 +260,8 @@ class Ledger:
         led = Led(run_id=asked.run_id, process=sent.process, kill_at_s=self._kill_at_s(order))
         try:
             self._journal.append(Happened(run_id=asked.run_id, entry=started), led)
-            os.write(sent.gate, b"go\n")
+            with contextlib.suppress(BrokenPipeError):  # its user has killed it already
+                os.write(sent.gate, b"go\n")
         finally:
             os.close(sent.gate)
         run.entries.append(started)
@@ -307,9 +308,11 @@ class Ledger:
         grace_s = min(request.grace_s or _GRACE_MAX_S, _GRACE_MAX_S)
         watched.until_s = min(watched.until_s, self._now_s() + grace_s + _EXCUSE_S)
         order = Text(path="stop.json", text=encode(request).decode())
-        self._send_off(
-            asked, write=(order,), then=Signal(process=watched.lead, number=int(signal.SIGTERM))
-        )
+        stop = Signal(process=watched.lead, number=int(signal.SIGTERM))
+        try:
+            self._send_off(asked, write=(order,), then=stop)
+        except (NoSuchPerson, OSError):
+            watched.signal(signal.SIGTERM)
 
     # --- ends ---------------------------------------------------------------------------------
 
@@ -348,7 +351,7 @@ class Ledger:
             history = replace(told, attempts=history.attempts, lead_time_s=history.lead_time_s)
         said = plain(run.error or report.said)
         error = None if run.exit_status is None else f"exit status {run.exit_status}, {said}"
-        return Left(history, killed, error)
+        return Left(history, killed, error, sane_j(report.energy_j))
 
     def settle(self, asked: Submission, left: Left, event: Ended | Requeued | None) -> History:
         run, past = self._runs[asked.run_id], left.history
