@@ -8,11 +8,26 @@ from headrace.schedule.queue import Queued
 
 
 class Calendar:
-    """``entries``: reservations with their nodes as a set. ``down``: nodes that nobody may use."""
+    """``entries``: reservations with their nodes as a set. ``down``: nodes that nobody may use.
+
+    ``under_way``: the reservations that have begun and not ended, by name.
+    """
 
     def __init__(self, entries: Sequence[tuple[Reservation, int]] = ()) -> None:
         self.entries = list(entries)
         self.down = 0
+        self.under_way: dict[str, Reservation] = {}
+
+    def turn(self, now_s: float) -> None:
+        """Note which reservations are under way."""
+        self.under_way = {
+            one.name: one for one, _ in self.entries if one.start_s <= now_s < one.end_s
+        }
+
+    def is_open(self, job: Queued) -> bool:
+        """Whether the reservation that the run asks for is under way, and lets it in."""
+        found = self.under_way.get(job.reservation or "")
+        return found is not None and admits(found, job)
 
     @property
     def is_empty(self) -> bool:

@@ -90,7 +90,9 @@ def scheduler_of(
     for run in sorted(running, key=lambda run: run.started_s):
         grants = _grants_of(run.placed, owners, scheduler.cluster.nodes)
         active = scheduler.adopt(run.job, grants, run.started_s)
-        active.stopping = run.stopping
+        if run.stopping:
+            reason = "preempt" if run.resize_to is None else "resize"
+            active.stop = Stop(run.job.id, reason, "", 0.0, run.resize_to)
     for job in sorted(queue, key=lambda job: (job.submitted_s, natural(job.id))):
         scheduler.submit(job, now_s)
     return scheduler
@@ -152,6 +154,10 @@ def _reasons(scheduler: Scheduler, now_s: float) -> Iterable[tuple[str, Reason]]
         reason = why_later(job, now_s, scheduler.ended)
         if reason is not None:
             yield job.id, reason
+    for job in scheduler.oversize.values():
+        allowed = scheduler.sites.allowed(job)
+        never = never_fits(job.request, scheduler.cluster.nodes)
+        yield job.id, never or shortage(job.request, scheduler.pool, allowed)
     first: Waiting | None = None
     for waiting in scheduler.waiting:
         reason = _why_blocked(scheduler, waiting, first, now_s)
@@ -167,9 +173,6 @@ def _why_blocked(
     limit = job.array_throttle
     if limit is not None and scheduler.elements[job.array_id or job.id] >= limit:
         return ArrayThrottle(limit=limit)
-    never = never_fits(job.request, scheduler.cluster.nodes)
-    if never is not None:
-        return never
     demand = scheduler.at(waiting, now_s)
     if first is not None and waiting.least <= scheduler.room(demand):
         return Priority(behind=first.job.id)

@@ -14,7 +14,7 @@ POLICIES = {
         Policy("fifo", Fifo, Strict),
         Policy("sjf", Sjf, Strict),
         Policy("easy", Fifo, Easy),
-        Policy("multifactor", FairShare, Easy),
+        Policy("easy-fairshare", FairShare, Easy),
         Policy("conservative", Fifo, Conservative),
     )
 }

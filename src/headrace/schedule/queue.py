@@ -50,10 +50,11 @@ class Queued(Record, frozen=True, kw_only=True):
 class Running(Record, frozen=True, kw_only=True):
     """A run that holds its place since ``started_s``. ``job``: as it was queued.
 
-    ``stopping``: it was told to give its place back.
+    ``stopping``: it was told to give its place back. ``resize_to``: then to start on so many nodes.
     """
 
     job: Queued
     started_s: float
     placed: tuple[Placed, ...]
     stopping: bool = False
+    resize_to: int | None = None

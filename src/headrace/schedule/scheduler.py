@@ -42,7 +42,8 @@ class Scheduler:
     ``waiting`` is in queue order, ``active`` by id, ``ends`` by expected end. ``stamp`` changes
     with what is free, ``epoch`` when expected ends or usable nodes change. Since the last walk:
     ``released`` says that something was given back or the order changed, ``fresh`` are the runs
-    that came, ``gone`` those that gave nodes back.
+    that came, ``gone`` those that gave nodes back. ``empty``: what is free when nothing runs;
+    ``oversize`` do not fit even then, ``later`` are not yet eligible: neither is in anybody's way.
     """
 
     def __init__(self, cluster: Cluster, policy: Policy, *, gate: Gate | None = None) -> None:
@@ -54,12 +55,14 @@ class Scheduler:
         )
         self.qos: dict[str, Qos] = {one.name: one for one in cluster.qos}
         self.pool = Pool.empty(cluster.nodes)
+        self.empty = self.pool.copy()
         self.prefer = policy.prefer
         self.order = policy.order(cluster)
         self.discipline = policy.discipline()
         self.gate = gate
         self.waiting: list[Waiting] = []
         self.later: dict[str, Queued] = {}
+        self.oversize: dict[str, Queued] = {}
         self.ended: dict[str, State] = {}
         self.active: dict[str, Active] = {}
         self.ends: list[Active] = []
@@ -75,7 +78,9 @@ class Scheduler:
         self._started: list[Waiting] = []
         self._elastic = 0
         self._count = 0
-        self._recalculate_s = self._edge_s = self._rested_s = -inf
+        self._recalculate_s = self._edge_s = -inf
+        self._begin_s = self._plan_s = inf
+        self._unlocked = False
 
     # --- what happened ------------------------------------------------------------------------
 
@@ -84,11 +89,16 @@ class Scheduler:
             why_later(job, now_s, self.ended) is not None
         ):
             self.later[job.id] = job
+            if job.begin_s is not None and job.begin_s > now_s:
+                self._begin_s = min(self._begin_s, job.begin_s)
             return
         waiting = Waiting(job, self.demand(job), max(now_s, job.submitted_s))
+        if waiting.demand.capacity < waiting.least:
+            self.oversize[job.id] = job
+            return
         if self.gate is not None:
             waiting.checked = self.gate.applies(job)
-        if job.array_throttle is not None:
+        if job.array_throttle is not None or job.reservation is not None:
             waiting.checked = True
         if self._preempting and job.qos in self.qos:
             waiting.preempts = bool(self.qos[job.qos].preempts)
@@ -114,15 +124,17 @@ class Scheduler:
             self._elastic -= 1
         if self.gate is not None:
             self.gate.end(job, active.slices)
-        self.order.ended(active, now_s)
-        if self.later and state.is_final:
-            self.ended[run_id] = state
+        self.order.ended(active, now_s, state)
+        self._note(run_id, state)
         return active
 
-    def remove(self, run_id: str) -> Queued:
-        """The run waits no more."""
-        if run_id in self.later:
-            return self.later.pop(run_id)
+    def remove(self, run_id: str, state: State | None = None) -> Queued:
+        """The run waits no more; ``state``: what it ended as, if it did."""
+        if state is not None:
+            self._note(run_id, state)
+        for aside in (self.later, self.oversize):
+            if run_id in aside:
+                return aside.pop(run_id)
         index = next(i for i, one in enumerate(self.waiting) if one.job.id == run_id)
         self.fresh = [one for one in self.fresh if one.job.id != run_id]
         self.released = True
@@ -130,8 +142,14 @@ class Scheduler:
         removed.removed = True
         return removed.job
 
+    def _note(self, run_id: str, state: State) -> None:
+        """For those that wait for it to end."""
+        if self.later and state.is_final:
+            self.ended[run_id] = state
+            self._unlocked = True
+
     def adopt(self, job: Queued, grants: Grants, started_s: float) -> Active:
-        """The run holds these nodes since ``started_s``."""
+        """The run holds these nodes since ``started_s``. Only before the first decision."""
         return self._hold(job, self.demand(job), grants, started_s)
 
     def _hold(self, job: Queued, demand: Demand, grants: Grants, started_s: float) -> Active:
@@ -155,7 +173,7 @@ class Scheduler:
     def decide(self, now_s: float) -> Decided:
         """One pass: what starts now, and holds its nodes from here on; what must stop."""
         self.begun, self.stops = [], []
-        if self.later:
+        if self.later and (self._unlocked or now_s >= self._begin_s):
             self._promote(now_s)
         period_s = self.order.period_s
         if period_s is not None and now_s >= self._recalculate_s:
@@ -163,29 +181,34 @@ class Scheduler:
             self.reorder(now_s)
         if not self.calendar.is_empty and now_s >= self._edge_s:
             self._edge_s = self.calendar.next_edge_s(now_s)
+            self.calendar.turn(now_s)
             self.edge()
-        if self._elastic and now_s >= self._rested_s:
-            self._rested_s = elastic.wake_s(self, now_s)
-            self.released = True
-        if self.released or self.fresh or now_s >= self.discipline.wake_s:
+        changed = self.released or bool(self.fresh) or now_s >= self.discipline.wake_s
+        if changed:
+            if len(self.fresh) > 1:
+                self.fresh.sort(key=_by_key)
             self.discipline.walk(self, now_s)
-            if self._preempting:
-                preempt.plan(self, now_s)
-            if self._elastic and self.policy.elastic:
-                elastic.plan(self, now_s)
             self.released = False
             self.gone.clear()
-        self.fresh.clear()
+            self.fresh.clear()
+        if changed or now_s >= self._plan_s:
+            self._plan_stops(now_s)
         return Decided(self.begun, self.stops)
+
+    def _plan_stops(self, now_s: float) -> None:
+        self._plan_s = inf
+        if self._preempting:
+            preempt.plan(self, now_s)
+            self._plan_s = preempt.wake_s(self, now_s)
+        if self._elastic and self.policy.elastic:
+            elastic.plan(self, now_s)
+            self._plan_s = min(self._plan_s, elastic.wake_s(self, now_s))
 
     def wake_s(self, now_s: float) -> float:
         """When to decide again even if nothing happens."""
-        wake_s = self.discipline.wake_s
+        wake_s = min(self.discipline.wake_s, self._plan_s)
         if self.later:
-            begins = (job.begin_s for job in self.later.values() if job.begin_s is not None)
-            wake_s = min(wake_s, min((at_s for at_s in begins if at_s > now_s), default=inf))
-        if self._elastic:
-            wake_s = min(wake_s, elastic.wake_s(self, now_s))
+            wake_s = min(wake_s, self._begin_s)
         if self.waiting and not self.calendar.is_empty:
             wake_s = min(wake_s, self.calendar.next_edge_s(now_s))
         if self.waiting and self.order.period_s is not None:
@@ -207,10 +230,10 @@ class Scheduler:
 
     def _promote(self, now_s: float) -> None:
         """Into the queue with those that nothing keeps any more."""
-        for job in list(self.later.values()):
-            if why_later(job, now_s, self.ended) is None:
-                del self.later[job.id]
-                self.submit(job, now_s)
+        self._unlocked, self._begin_s = False, inf
+        aside, self.later = self.later, {}
+        for job in aside.values():
+            self.submit(job, now_s)
 
     # --- for disciplines ----------------------------------------------------------------------
 
@@ -225,15 +248,19 @@ class Scheduler:
     def _demand(self, shape: Shape, allowed: int) -> Demand:
         found = self._demands.get((shape, allowed))
         if found is None:
-            found = self._demands[shape, allowed] = Demand(shape, allowed)
+            capacity = self.empty.room(shape, allowed)
+            found = self._demands[shape, allowed] = Demand(shape, allowed, capacity)
         return found
 
     def at(self, waiting: Waiting, start_s: float) -> Demand:
         """What it asks for if it starts then: less what is reserved for others by its limit."""
         if self.calendar.is_empty and waiting.job.reservation is None:
             return waiting.demand
-        demand, end_s = waiting.demand, start_s + waiting.limit_s
-        usable = self.calendar.usable(waiting.job, demand.allowed, start_s, end_s)
+        return self.within(waiting.job, waiting.demand, start_s, start_s + waiting.limit_s)
+
+    def within(self, job: Queued, demand: Demand, start_s: float, end_s: float) -> Demand:
+        """The demand less what is reserved for others from ``start_s`` to ``end_s``."""
+        usable = self.calendar.usable(job, demand.allowed, start_s, end_s)
         return demand if usable == demand.allowed else self._demand(demand.shape, usable)
 
     def room(self, demand: Demand) -> int:
@@ -244,8 +271,13 @@ class Scheduler:
         return demand.room
 
     def may_start(self, waiting: Waiting) -> bool:
-        """No limit and no array throttle is in its way. Only asked of ``checked`` ones."""
+        """No limit, array throttle or closed reservation is in its way.
+
+        Only asked of ``checked`` ones.
+        """
         job = waiting.job
+        if job.reservation is not None and not self.calendar.is_open(job):
+            return False
         limit = job.array_throttle
         if limit is not None and self.elements[job.array_id or job.id] >= limit:
             return False
@@ -258,15 +290,28 @@ class Scheduler:
                 yield waiting
 
     def fit(self, waiting: Waiting, demand: Demand, pool: Pool) -> Grants | None:
+        most = waiting.most
+        if most > waiting.least and waiting.checked:
+            most = self.widest(waiting.job, waiting.least, most)
+        return self.choose(pool, demand, waiting.least, most)
+
+    def choose(self, pool: Pool, demand: Demand, least: int, most: int) -> Grants | None:
         return choose(
             pool,
             demand.shape,
-            waiting.least,
-            waiting.most,
+            least,
+            most,
             demand.allowed,
             prefer=self.prefer,
             leaves=self.sites.leaves,
         )
+
+    def widest(self, job: Queued, least: int, most: int) -> int:
+        """The most slices, up to ``most``, that its limits allow."""
+        if self.gate is not None and self.gate.applies(job):
+            while most > least and self.gate.blocked(job, most) is not None:
+                most -= 1
+        return most
 
     def start(self, waiting: Waiting, grants: Grants, now_s: float) -> Active:
         """Give it these nodes. The discipline takes it out of ``waiting``: see ``drop_started``."""
@@ -283,11 +328,28 @@ class Scheduler:
                 del self.waiting[bisect_left(self.waiting, one.key, key=_by_key)]
         self._started = []
 
+    def after_stops(self) -> Pool:
+        """What will be free when all that were told to stop have, and the resized are back."""
+        pool = self.pool.copy()
+        stopping = [active for active in self.active.values() if active.stop is not None]
+        for active in stopping:
+            pool.give(active.grants)
+        for active in stopping:
+            if active.stop is not None and (slices := active.stop.slices) is not None:
+                least = active.job.request.nodes_min
+                pool.take(self.choose(pool, active.demand, least, slices) or ())
+        return pool
+
     def stop(self, active: Active, stop: Stop, now_s: float) -> None:
-        """Tell it to give its nodes back; from here on it is expected to end by then."""
+        """Tell it to give its nodes back; it is expected to have, within its grace.
+
+        One that is only resized comes back at once: it is expected to end as before.
+        """
         self.stops.append(stop)
+        active.stop = stop
+        if stop.slices is not None:
+            return
         self.epoch += 1
-        active.stopping = True
         del self.ends[bisect_left(self.ends, active.rank, key=_by_rank)]
         active.end_s = min(active.end_s, now_s + stop.grace_s)
         active.rank = (active.end_s, active.rank[1])

@@ -1,10 +1,11 @@
 """What a scheduler keeps of each run, and what orders and disciplines must offer it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from headrace.core.states import State
 from headrace.schedule.choice import Preference
 from headrace.schedule.cluster import Cluster
 from headrace.schedule.pool import Grants, Shape, slices_of
@@ -20,11 +21,12 @@ Key = tuple[Any, ...]
 class Demand:
     """A shape on a set of nodes: what many runs ask for alike. Rooms are as of their stamps."""
 
-    __slots__ = ("allowed", "room", "shape", "spare", "spare_stamp", "stamp")
+    __slots__ = ("allowed", "capacity", "room", "shape", "spare", "spare_stamp", "stamp")
 
-    def __init__(self, shape: Shape, allowed: int) -> None:
+    def __init__(self, shape: Shape, allowed: int, capacity: int) -> None:
         self.shape = shape
         self.allowed = allowed
+        self.capacity = capacity  # slices on the empty cluster
         self.room = self.spare = 0
         self.stamp = self.spare_stamp = -1
 
@@ -54,13 +56,10 @@ class Waiting:
 class Active:
     """A run that holds nodes. ``end_s``: when it must have ended, by its limit.
 
-    ``since_s``: when it got its present nodes. ``stopping``: it was told to give them back.
+    ``stop``: it was told to give them back.
     """
 
-    __slots__ = (
-        *("demand", "end_s", "grants", "job", "rank", "since_s", "started_s", "stopping"),
-        "slices",
-    )
+    __slots__ = ("demand", "end_s", "grants", "job", "rank", "slices", "started_s", "stop")
 
     def __init__(
         self, job: Queued, demand: Demand, grants: Grants, started_s: float, rank: int
@@ -69,10 +68,14 @@ class Active:
         self.demand = demand
         self.grants = grants
         self.slices = slices_of(grants)
-        self.started_s = self.since_s = started_s
+        self.started_s = started_s
         self.end_s = inf if job.limit_s is None else started_s + job.limit_s
         self.rank = (self.end_s, rank)
-        self.stopping = False
+        self.stop: Stop | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop is not None
 
 
 class Started(NamedTuple):
@@ -109,7 +112,8 @@ class Order(Protocol):
 
     def started(self, active: Active, now_s: float) -> None: ...
 
-    def ended(self, active: Active, now_s: float) -> None: ...
+    def ended(self, active: Active, now_s: float, state: State) -> None:
+        """``state`` PREEMPTED: it comes back."""
 
 
 class Gate(Protocol):
@@ -141,3 +145,7 @@ class Policy:
     discipline: Callable[[], Discipline]
     prefer: Preference = "pack"
     elastic: bool = True
+
+    def placing(self, prefer: Preference) -> "Policy":
+        """The same, but nodes are chosen so."""
+        return replace(self, prefer=prefer)

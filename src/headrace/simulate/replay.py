@@ -21,6 +21,7 @@ from headrace.schedule.state import Decided, Gate, Policy
 from headrace.simulate.trace import Trace
 
 _TOLD_EVERY = 1024  # jobs between two calls of ``progress``
+_PATIENCE_S = 30 * 86_400.0  # what has not started after so long an idleness never will
 
 
 class Hold(NamedTuple):
@@ -92,11 +93,14 @@ class NoCluster(UsageError):
 
 @dataclass
 class _Stretch:
-    """A job's present hold of nodes. ``rate``: work done a second, against history's width."""
+    """A job's present hold of nodes.
+
+    ``rate``: work done a second, against history's width. ``idle_s``: at its begin, until it works.
+    """
 
     begin_s: float
     rate: float
-    generation: int
+    idle_s: float
 
 
 @dataclass
@@ -151,7 +155,7 @@ class Replayer:
         scheduler, count = self.scheduler, len(self.trace.jobs)
         order = sorted(range(count), key=lambda number: jobs[number].job.submitted_s)
         position = event = 0
-        wake_s = inf
+        wake_s = eventful_s = inf
         told = 0
         while self.unfinished:
             submit_s = jobs[order[position]].job.submitted_s if position < count else inf
@@ -163,7 +167,9 @@ class Replayer:
                 now_s = cancels[0][0]
             if event < len(nodes) and nodes[event].at_s < now_s and self._any_left(position):
                 now_s = nodes[event].at_s
-            if now_s == inf:
+            if submit_s < inf or end_s < inf:
+                eventful_s = now_s
+            if now_s == inf or now_s > eventful_s + _PATIENCE_S:
                 break  # what is left can never start
             while ends and ends[0][0] <= now_s:
                 self._ended(heapq.heappop(ends), now_s)
@@ -192,11 +198,28 @@ class Replayer:
         one = self.trace.jobs[number]
         if one.cancelled_s is not None:
             heapq.heappush(self.cancels, (max(one.cancelled_s, now_s), number))
-        self.scheduler.submit(one.job, now_s)
+        job = one.job
+        if job.after:
+            known = tuple(
+                replace(after, state=self._state(self.number[after.run_id], now_s))
+                if after.run_id in self.number
+                else after
+                for after in job.after
+            )
+            job = replace(job, after=known)
+        self.scheduler.submit(job, now_s)
+
+    def _state(self, number: int, now_s: float) -> State:
+        """Whether and how the job has ended."""
+        one, books = self.trace.jobs[number], self.books
+        if books.end_s[number] is not None:
+            return one.state
+        cancelled = one.cancelled_s is not None and one.cancelled_s <= now_s
+        return State.CANCELLED if cancelled and books.start_s[number] is None else State.PENDING
 
     def _cancelled(self, number: int) -> None:
         if self.books.start_s[number] is None:
-            self.scheduler.remove(self.trace.jobs[number].job.id)
+            self.scheduler.remove(self.trace.jobs[number].job.id, State.CANCELLED)
             self.unfinished -= 1
 
     def _ended(self, entry: tuple[float, int, int], now_s: float) -> None:
@@ -217,7 +240,7 @@ class Replayer:
                 self._start(job, grants, now_s)
             for stop in decided.stops:
                 number = self.number[stop.run_id]
-                self._stop(number, now_s, lost_s=0.0)
+                self._stop(number, now_s)
                 self.books.preempted[number] += stop.reason == "preempt"
                 self._again(number, now_s, resize_to=stop.slices)
             if not decided.stops:
@@ -229,30 +252,32 @@ class Replayer:
         slices = slices_of(grants)
         width = job.request.nodes_max
         rate = 1.0 if slices == width else slices / width
-        left_s = books.left_s[number] / rate
+        left_s, idle_s = books.left_s[number] / rate, 0.0
         if books.start_s[number] is None:
             books.start_s[number] = now_s
         else:
-            left_s += self.costs.restart_s
+            idle_s = self.costs.restart_s
         books.slices[number] = slices
         if books.allocated is not None:
             books.allocated[number] = ranges(nodes_of(grants))
-        generation = books.generation[number]
-        books.stretches[number] = _Stretch(now_s, rate, generation)
-        heapq.heappush(self.ends, (now_s + left_s, number, generation))
+        books.stretches[number] = _Stretch(now_s, rate, idle_s)
+        heapq.heappush(self.ends, (now_s + idle_s + left_s, number, books.generation[number]))
 
-    def _stop(self, number: int, now_s: float, *, lost_s: float) -> None:
-        """Its nodes are given back before it is done; ``lost_s`` of this stretch are lost."""
+    def _stop(self, number: int, now_s: float, failure: NodeEvent | None = None) -> None:
+        """Its nodes are given back before it is done; without a failure it saves before."""
         books = self.books
         stretch = books.stretches.pop(number)
         books.generation[number] += 1
         held_s = now_s - stretch.begin_s
         books.busy_s[number] += held_s
         books.cut.append(Hold(number, stretch.begin_s, now_s, books.slices[number]))
+        worked_s = max(0.0, held_s - stretch.idle_s)
+        lost_s = 0.0
+        if failure is not None:
+            blind_s = min(failure.blind_s, worked_s)
+            lost_s = (worked_s - blind_s) % self.costs.checkpoint_s + blind_s
         books.lost_s[number] += lost_s
-        begun_before = books.busy_s[number] > held_s
-        idle_s = self.costs.restart_s if begun_before else 0.0
-        done_s = max(0.0, held_s - idle_s - lost_s) * stretch.rate
+        done_s = (worked_s - lost_s) * stretch.rate
         books.left_s[number] = max(0.0, books.left_s[number] - done_s)
         self.scheduler.end(self.trace.jobs[number].job.id, now_s, State.PREEMPTED)
 
@@ -273,10 +298,7 @@ class Replayer:
             scheduler.calendar.down |= bit
             for active in [one for one in scheduler.active.values() if nodes_of(one.grants) & bit]:
                 number = self.number[active.job.id]
-                since_s = now_s - self.books.stretches[number].begin_s
-                blind_s = min(event.blind_s, since_s)
-                lost_s = (since_s - blind_s) % self.costs.checkpoint_s + blind_s
-                self._stop(number, now_s, lost_s=lost_s)
+                self._stop(number, now_s, event)
                 self.books.failed[number] += 1
                 self._again(number, now_s)
         scheduler.edge()

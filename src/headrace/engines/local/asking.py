@@ -54,4 +54,5 @@ def running_of(asked: Submission, history: History, state_of: StateOf) -> Runnin
         started_s=history.placed_s,
         placed=history.placed,
         stopping=history.displaced is not None or history.cancel_by is not None,
+        resize_to=history.displaced.nodes if history.displaced is not None else None,
     )

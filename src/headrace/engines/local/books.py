@@ -41,7 +41,7 @@ class Books:
         self._limiter = Limiter(self._rules, charging=False)
         self._bills = Bills(self._rules)
         self._running: dict[str, tuple[Queued, float]] = {}
-        self._policy = policy(site.policy or ("multifactor" if site.accounts else "easy"))
+        self._policy = policy(site.policy or ("easy-fairshare" if site.accounts else "easy"))
         self._seat = FairShare(self._rules).multifactor.share.seat
         for charge in charges:
             self.ended(charge)

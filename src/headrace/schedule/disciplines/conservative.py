@@ -1,14 +1,15 @@
 """Conservative backfill: every waiting run has a reservation, and none is ever made later.
 
 When something is given back early, each reservation in queue order is taken out and put in again
-(Batsched's incremental compression); building them all anew would move some later.
+(Batsched's incremental compression); building them all anew would move some later. That is done
+only when no promise can hold: a run is beyond its limit, or one was stopped to make room.
 """
 
 from math import inf
 
 from headrace.schedule.profile import Booking, Profile
 from headrace.schedule.scheduler import Scheduler
-from headrace.schedule.state import Waiting
+from headrace.schedule.state import Active, Waiting
 
 _OVERRUN_S = 1.0  # a run beyond its limit is expected to end this soon
 
@@ -23,7 +24,7 @@ class Conservative:
         self.booked: dict[Waiting, Booking] = {}
 
     def walk(self, scheduler: Scheduler, now_s: float) -> None:
-        everything = scheduler.released or self._overrun(scheduler, now_s)
+        everything = self._broken(scheduler, now_s) or scheduler.released
         profile = self._present(scheduler, now_s)
         queue = scheduler.waiting if everything else scheduler.fresh
         for waiting in list(queue):
@@ -42,20 +43,22 @@ class Conservative:
                 self.booked[waiting] = booking
         scheduler.drop_started()
 
-    def _overrun(self, scheduler: Scheduler, now_s: float) -> bool:
-        """Forget everything when a run is beyond its limit: no promise could be kept."""
-        overrun = bool(scheduler.ends) and scheduler.ends[0].end_s <= now_s
-        if overrun:
+    def _broken(self, scheduler: Scheduler, now_s: float) -> bool:
+        """Forget everything when no promise could be kept."""
+        broken = bool(scheduler.ends) and scheduler.ends[0].end_s <= now_s
+        if broken or any(_breaks(active, now_s) for active in scheduler.gone):
             self._profile = None
             self.booked.clear()
-        return overrun
+        return self._profile is None
 
     def _present(self, scheduler: Scheduler, now_s: float) -> Profile:
         """The profile as of now: what ended early is free."""
         if self._profile is None:
             held = [
-                (max(active.end_s, now_s + _OVERRUN_S), active.grants) for active in scheduler.ends
+                (active.end_s if active.end_s > now_s else now_s + _OVERRUN_S, active.grants)
+                for active in scheduler.ends
             ]
+            held.sort(key=lambda item: item[0])
             self._profile = Profile(scheduler.pool, now_s, held)
             self._profile.split_at(scheduler.calendar.edges_s())
             return self._profile
@@ -67,3 +70,9 @@ class Conservative:
         for waiting in [one for one in self.booked if one.removed]:
             profile.cancel(self.booked.pop(waiting))
         return profile
+
+
+def _breaks(active: Active, now_s: float) -> bool:
+    """It ended too late, or so that another than the next in turn may start."""
+    preempted = active.stop is not None and active.stop.reason == "preempt"
+    return preempted or active.end_s < now_s

@@ -19,12 +19,16 @@ _end_s = attrgetter("end_s")
 
 
 class Easy:
-    """Remembers the head's reservation; what ends early only brings it forward."""
+    """Remembers the head's reservation; what ends early only brings it forward.
+
+    The head is the first that waits and can start once what runs has ended: one that needs a node
+    that is down keeps nothing from anybody.
+    """
 
     wake_s = inf
 
     def __init__(self) -> None:
-        self._head: Waiting | None = None
+        self.head: Waiting | None = None
         self._epoch = -1
         self.shadow_s = inf
         self._taken = 0
@@ -41,33 +45,35 @@ class Easy:
             grants = None
             if head.least <= scheduler.room(demand):
                 grants = scheduler.fit(head, demand, scheduler.pool)
-            if grants is None:
-                rest: Iterable[Waiting] = queue
-                known = head is self._head and not overtaken and self._epoch == scheduler.epoch
-                if known and not scheduler.released:
-                    rest = scheduler.fresh
-                elif known and self._at is not None and now_s < self.shadow_s < inf:
-                    self._bring_forward(scheduler, head, self._at, now_s)
-                else:
-                    self._reserve(scheduler, head, now_s)
-                self._backfill(scheduler, rest, now_s)
+            if grants is not None:
+                scheduler.start(head, grants, now_s)
+                overtaken = True
+                continue
+            known = head is self.head and not overtaken and self._epoch == scheduler.epoch
+            if known and not scheduler.released:
+                self._backfill(scheduler, scheduler.fresh, now_s)
                 break
-            scheduler.start(head, grants, now_s)
-            overtaken = True
+            if known and self._at is not None and now_s < self.shadow_s:
+                self._bring_forward(scheduler, head, self._at, now_s)
+            elif not self._reserve(scheduler, head, now_s):
+                continue
+            self._backfill(scheduler, queue, now_s)
+            break
+        else:
+            self.head, self.shadow_s = None, inf
         scheduler.drop_started()
 
-    def _reserve(self, scheduler: Scheduler, head: Waiting, now_s: float) -> None:
-        """Find the head's shadow time and nodes."""
-        self._head, self._epoch = head, scheduler.epoch
+    def _reserve(self, scheduler: Scheduler, head: Waiting, now_s: float) -> bool:
+        """Find the head's shadow time and nodes, if there ever is one."""
+        self.head, self._epoch = head, scheduler.epoch
         pool = scheduler.pool.copy()
         for time_s in self._times_s(scheduler, head, pool, now_s):
             demand = scheduler.at(head, time_s)
             if pool.room(demand.shape, demand.allowed) < head.least:
                 continue
             if self._promise(scheduler, head, pool, time_s):
-                return
-        self.shadow_s, self._taken = inf, 0  # more than the cluster has: in nobody's way
-        self._at, self._after, self._spare_stamp = None, pool, -1
+                return True
+        return False
 
     def _promise(self, scheduler: Scheduler, head: Waiting, pool: Pool, time_s: float) -> bool:
         """Give the head its nodes out of what is free at that time, if they are enough."""
@@ -137,7 +143,7 @@ class Easy:
         for waiting in rest:
             demand = waiting.demand if quick else scheduler.at(waiting, now_s)
             room = demand.room if demand.stamp == scheduler.stamp else scheduler.room(demand)
-            if waiting.least > room or waiting is self._head:
+            if waiting.least > room or waiting is self.head:
                 continue
             if waiting.checked and not scheduler.may_start(waiting):
                 continue

@@ -35,7 +35,8 @@ class Strict:
                 scheduler.start(waiting, grants, now_s)
                 continue
             self._first = self._first or waiting
-            self._closed |= waiting.demand.allowed
+            in_reservation = waiting.job.reservation is not None
+            self._closed |= demand.allowed if in_reservation else waiting.demand.allowed
             if self._closed == everywhere:
                 break
         scheduler.drop_started()

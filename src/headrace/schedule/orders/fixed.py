@@ -1,5 +1,6 @@
 """Orders that never change while a run waits."""
 
+from headrace.core.states import State
 from headrace.schedule.cluster import Cluster
 from headrace.schedule.state import Active, Key, Waiting
 
@@ -18,7 +19,7 @@ class Fixed:
     def started(self, active: Active, now_s: float) -> None:
         """Nothing to do."""
 
-    def ended(self, active: Active, now_s: float) -> None:
+    def ended(self, active: Active, now_s: float, state: State) -> None:
         """Nothing to do."""
 
 

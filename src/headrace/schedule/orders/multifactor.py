@@ -1,5 +1,6 @@
 """Slurm's multifactor priority with fair share, as an order."""
 
+from headrace.core.states import State
 from headrace.schedule.billing import Bills
 from headrace.schedule.cluster import Cluster
 from headrace.schedule.ledger import Ledger
@@ -50,5 +51,5 @@ class FairShare:
         self._rates[job.id] = account, user, rate
         self.ledger.start(now_s, account, user, rate)
 
-    def ended(self, active: Active, now_s: float) -> None:
+    def ended(self, active: Active, now_s: float, state: State) -> None:
         self.ledger.end(now_s, *self._rates.pop(active.job.id))

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[4] / "docs" / "reference" / "site-file.md"
 def test_the_example_of_the_docs_becomes_accounts_rules_and_times() -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
     site = parse_site(example, PATH)
-    assert (site.policy, site.admins) == ("multifactor", "headrace-admins")
+    assert (site.policy, site.admins) == ("easy-fairshare", "headrace-admins")
     assert site.memory_bytes == 400 << 30
     assert site.idle_gpu.cancel_after_s == 45 * 60
     assert site.weights.half_life_s == 7 * 86_400
