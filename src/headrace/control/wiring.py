@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 import headrace
+from headrace.cluster.nodes.gpus import GpuMeter, read_gpus
 from headrace.cluster.nodes.probe import probe
 from headrace.control.errors import OutOfReach
 from headrace.core.places import state_folder, system_site, system_state
@@ -24,6 +25,16 @@ from headrace.engines.local.system import Ledger
 from headrace.engines.local.table import SiteInvalid
 
 LEAD = (sys.executable, "-m", "headrace.launch.lead")
+
+
+def gpus_busy() -> dict[int, float]:
+    """Utilisation of every GPU of this machine that answers, by its number."""
+    found = read_gpus(Path("/"))
+    meter = GpuMeter([gpu.index for gpu in found.gpus])
+    try:
+        return {one.index: one.utilization_ratio for one in meter.samples()}
+    finally:
+        meter.close()
 
 
 def local_engine(environ: Mapping[str, str], *, lead: tuple[str, ...] = LEAD) -> LocalEngine:
@@ -43,6 +54,7 @@ def local_engine(environ: Mapping[str, str], *, lead: tuple[str, ...] = LEAD) ->
         nodes=tuple(nodes_of(probe(), site.now)),
         now_s=time.time,
         site=site,
+        gpus_busy=gpus_busy,
     )
     store = Folders(runs, host=host, program=lead, environ=environ, now_s=time.time)
     return LocalEngine(setting, store, Index(index_path(state, runs)))
@@ -68,6 +80,7 @@ def system_engine(
         nodes=tuple(nodes_of(probe(), site.now)),
         now_s=time.time,
         site=site,
+        gpus_busy=gpus_busy,
     )
     store = Ledger(
         state,

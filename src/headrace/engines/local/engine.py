@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from headrace.core import events
@@ -18,6 +19,7 @@ from headrace.core.events import Placed
 from headrace.core.order import Order, StopRequest
 from headrace.core.records import replace
 from headrace.core.states import State
+from headrace.core.units import format_duration
 from headrace.engines.contract import (
     Acted,
     Caller,
@@ -35,6 +37,7 @@ from headrace.engines.local.asking import queued_of, running_of
 from headrace.engines.local.books import Books, Charge
 from headrace.engines.local.elements import elements_of
 from headrace.engines.local.history import History
+from headrace.engines.local.idle import IdleGpus
 from headrace.engines.local.index import Index, Indexed
 from headrace.engines.local.order import make_order
 from headrace.engines.local.refusals import (
@@ -69,7 +72,7 @@ class Setting:
     """What an engine is told about its surroundings.
 
     ``state``: a folder on a local disk. ``now_s``: seconds since 1970. ``site``: read again before
-    each pass, when it has changed.
+    each pass, when it has changed. ``gpus_busy``: utilisation of each GPU by its number, 0 to 1.
     """
 
     state: Path
@@ -77,6 +80,7 @@ class Setting:
     nodes: tuple[Capacity, ...]
     now_s: Callable[[], float]
     site: SiteFile
+    gpus_busy: Callable[[], Mapping[int, float]] = dict
 
 
 @dataclass
@@ -99,6 +103,7 @@ class LocalEngine:
         self._reasons: dict[str, str] = {}
         self._reservations = Reservations(setting.state / "reservations.json")
         self._books = Books(setting.site.now, setting.nodes, ())
+        self._idle = IdleGpus(setting.site.now.idle_gpu)
 
     # --- coming and going ---------------------------------------------------------------------
 
@@ -123,6 +128,7 @@ class LocalEngine:
             for stretch in one.stretches
         )
         self._books = Books(self._setting.site.now, self._setting.nodes, charges)
+        self._idle = IdleGpus(self._setting.site.now.idle_gpu)
 
     def _adopt(self, run_id: str) -> None:
         asked, history = self._members[run_id].asked, self._members[run_id].history
@@ -434,7 +440,25 @@ class LocalEngine:
             if not decided.hopeless:
                 break
         self._reasons = {run_id: sentence(reason) for run_id, reason in decided.reasons.items()}
-        return min(decided.wake_s, self._store.overdue(now_s))
+        return min(decided.wake_s, self._store.overdue(now_s), self._look_for_idle_gpus(now_s))
+
+    def _look_for_idle_gpus(self, now_s: float) -> float:
+        """Warn or cancel who lets them stand idle. Return when to look again."""
+        held = {
+            run_id: gpus
+            for run_id in self._live
+            if (gpus := [gpu for one in self._members[run_id].history.placed for gpu in one.gpus])
+        }
+        if not held or now_s < self._idle.due_s:
+            return self._idle.due_s if held else inf
+        for run_id, what, idle_s in self._idle.look(now_s, held, self._setting.gpus_busy()):
+            text = f"its GPUs stand at 0 % since {format_duration(round(idle_s))}"
+            self._write(run_id, events.Noted(level="warning", text=text))
+            if what == "cancel" and self._members[run_id].history.cancel_by is None:
+                by = "the idle-GPU rule"
+                self._write(run_id, events.CancelAsked(by=by), durable=True)
+                self._ask_to_stop(run_id, "cancel", by)
+        return self._idle.due_s
 
     def _queue(self) -> tuple[list[Queued], list[Running]]:
         queue, running = [], []
