@@ -6,13 +6,16 @@ file), encoding is one call. Records are frozen; change one with ``msgspec.struc
 
 import os
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import msgspec
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all records."""
+    """Base of all records. One that is frozen is its own deep copy."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
 
 
 def _snake_case(name: str) -> str:

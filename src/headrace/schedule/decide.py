@@ -14,13 +14,12 @@ from headrace.core.records import replace
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Cluster, NodeSpec
 from headrace.schedule.devices import Devices
-from headrace.schedule.eligible import why_later
 from headrace.schedule.pool import Grant, Grants
 from headrace.schedule.queue import Queued, Running
-from headrace.schedule.reason import ArrayThrottle, Hopeless, Priority, Reason
+from headrace.schedule.reason import Hopeless, Reason
+from headrace.schedule.reasons import Reasons
 from headrace.schedule.scheduler import Scheduler
-from headrace.schedule.shortage import never_fits, shortage
-from headrace.schedule.state import Gate, Policy, Stop, Waiting
+from headrace.schedule.state import Gate, Policy, Stop
 
 
 class Start(NamedTuple):
@@ -65,7 +64,7 @@ def decide(
         devices = Devices(nodes, (piece for run in running for piece in run.placed))
         for job, grants in decided.starts:
             starts.append(Start(job.id, devices.pin(job.request, grants)))
-    reasons = dict(_reasons(scheduler, now_s))
+    reasons = dict(Reasons(scheduler, now_s).each())
     return Decisions(tuple(starts), tuple(decided.stops), reasons, scheduler.wake_s(now_s))
 
 
@@ -147,33 +146,3 @@ def _grants_of(
             if gpu in kinds:
                 take[2 + types.index(kinds[gpu])] += 1
     return tuple(Grant(1 << number, slices[number], tuple(take)) for number, take in takes.items())
-
-
-def _reasons(scheduler: Scheduler, now_s: float) -> Iterable[tuple[str, Reason]]:
-    for job in scheduler.later.values():
-        reason = why_later(job, now_s, scheduler.ended)
-        if reason is not None:
-            yield job.id, reason
-    for job in scheduler.oversize.values():
-        allowed = scheduler.sites.allowed(job)
-        never = never_fits(job.request, scheduler.cluster.nodes)
-        yield job.id, never or shortage(job.request, scheduler.pool, allowed)
-    first: Waiting | None = None
-    for waiting in scheduler.waiting:
-        reason = _why_blocked(scheduler, waiting, first, now_s)
-        if isinstance(reason, Priority) or first is None:
-            first = first or waiting
-        yield waiting.job.id, reason
-
-
-def _why_blocked(
-    scheduler: Scheduler, waiting: Waiting, first: Waiting | None, now_s: float
-) -> Reason:
-    job = waiting.job
-    limit = job.array_throttle
-    if limit is not None and scheduler.elements[job.array_id or job.id] >= limit:
-        return ArrayThrottle(limit=limit)
-    demand = scheduler.at(waiting, now_s)
-    if first is not None and waiting.least <= scheduler.room(demand):
-        return Priority(behind=first.job.id)
-    return shortage(job.request, scheduler.pool, demand.allowed)

@@ -33,6 +33,9 @@ class Grant(NamedTuple):
     slices: int
     take: tuple[int, ...]
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Grant":
+        return self
+
 
 Grants = tuple[Grant, ...]
 
@@ -98,6 +101,9 @@ class Kinds:
         self.any_divisible = any(self._divisible)
         self._fits: dict[Shape, dict[Level, int]] = {}
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Kinds":
+        return self
+
     def full(self, node: int) -> Level:
         spec = self.specs[node]
         gpus = (count for _, count in spec.gpus)
@@ -156,6 +162,9 @@ class Pool:
 
     def copy(self) -> "Pool":
         return Pool(self.kinds, self.levels.copy())
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Pool":
+        return self.copy()
 
     def room(self, shape: Shape, allowed: int) -> int:
         """How many slices fit on the ``allowed`` nodes."""

@@ -17,6 +17,9 @@ class Booking(NamedTuple):
     end_s: float
     grants: Grants
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Booking":
+        return self
+
 
 class Profile:
     """Pools over time: ``pools[i]`` holds from ``times_s[i]`` on, the last one for ever."""

@@ -8,6 +8,7 @@ first. Pure: the caller passes the time and carries the decisions out.
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from math import inf
 from operator import attrgetter
 
@@ -39,11 +40,12 @@ _by_rank = attrgetter("rank")
 class Scheduler:
     """``submit``, ``end`` and ``remove`` tell it what happened; ``decide`` says what follows.
 
-    ``waiting`` is in queue order, ``active`` by id, ``ends`` by expected end. ``stamp`` changes
-    with what is free, ``epoch`` when expected ends or usable nodes change. Since the last walk:
-    ``released`` says that something was given back or the order changed, ``fresh`` are the runs
-    that came, ``gone`` those that gave nodes back. ``empty``: what is free when nothing runs;
-    ``oversize`` do not fit even then, ``later`` are not yet eligible: neither is in anybody's way.
+    ``waiting`` is in queue order, ``active`` by id, ``ends`` by expected end. ``pool`` is what is
+    free, ``empty`` what would be if nothing ran; ``stamp`` changes with what is free, ``epoch``
+    when expected ends or usable nodes change. Since the last walk: ``released`` says that something
+    was given back or the order changed, ``fresh`` are the runs that came, ``gone`` those that gave
+    nodes back. ``oversize`` do not fit even when nothing runs, ``later`` are not yet eligible:
+    neither is in anybody's way.
     """
 
     def __init__(self, cluster: Cluster, policy: Policy, *, gate: Gate | None = None) -> None:
@@ -81,6 +83,10 @@ class Scheduler:
         self._recalculate_s = self._edge_s = -inf
         self._begin_s = self._plan_s = inf
         self._unlocked = False
+
+    def copy(self) -> "Scheduler":
+        """Another in the same state; whatever orders and disciplines remember is copied, too."""
+        return deepcopy(self)
 
     # --- what happened ------------------------------------------------------------------------
 
@@ -211,8 +217,8 @@ class Scheduler:
             wake_s = min(wake_s, self._begin_s)
         if self.waiting and not self.calendar.is_empty:
             wake_s = min(wake_s, self.calendar.next_edge_s(now_s))
-        if self.waiting and self.order.period_s is not None:
-            wake_s = min(wake_s, self._recalculate_s)
+        if self.waiting and self.ends and self.order.period_s is not None:
+            wake_s = min(wake_s, self._recalculate_s)  # in any order nothing starts if nothing runs
         return wake_s
 
     def reorder(self, now_s: float) -> None:
@@ -347,10 +353,13 @@ class Scheduler:
         """
         self.stops.append(stop)
         active.stop = stop
-        if stop.slices is not None:
-            return
+        if stop.slices is None:
+            self.expect_end(active, min(active.end_s, now_s + stop.grace_s))
+
+    def expect_end(self, active: Active, end_s: float) -> None:
+        """It is to have ended by then."""
         self.epoch += 1
         del self.ends[bisect_left(self.ends, active.rank, key=_by_rank)]
-        active.end_s = min(active.end_s, now_s + stop.grace_s)
+        active.end_s = end_s
         active.rank = (active.end_s, active.rank[1])
         insort(self.ends, active, key=_by_rank)

@@ -34,6 +34,9 @@ class Sites:
         self.leaves: Sequence[int] = tuple(switches.values())
         self._allowed: dict[tuple[tuple[str, ...], str | None], int] = {}
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Sites":
+        return self
+
     def named(self, names: Sequence[str]) -> int:
         """The set of these nodes; names of nodes that are gone are left out."""
         return node_set(self.index[name] for name in names if name in self.index)

@@ -1,9 +1,10 @@
 """What a scheduler keeps of each run, and what orders and disciplines must offer it."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 
 from headrace.core.states import State
 from headrace.schedule.choice import Preference
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from headrace.schedule.scheduler import Scheduler
 
 Key = tuple[Any, ...]
+Memo = dict[int, Any]  # what ``deepcopy`` has copied so far
+T = TypeVar("T")
+
+
+def _twin(original: T) -> T:
+    """Another object with the very same in its slots."""
+    twin = object.__new__(type(original))
+    for name in type(original).__slots__:  # type: ignore[attr-defined]
+        setattr(twin, name, getattr(original, name))
+    return twin
 
 
 class Demand:
@@ -29,6 +40,9 @@ class Demand:
         self.capacity = capacity  # slices on the empty cluster
         self.room = self.spare = 0
         self.stamp = self.spare_stamp = -1
+
+    def __deepcopy__(self, memo: Memo) -> Self:
+        return _twin(self)
 
 
 class Waiting:
@@ -51,6 +65,11 @@ class Waiting:
         self.preempts = False
         self.started = False
         self.removed = False
+
+    def __deepcopy__(self, memo: Memo) -> Self:
+        twin = _twin(self)
+        twin.demand = deepcopy(self.demand, memo)
+        return twin
 
 
 class Active:
@@ -76,6 +95,11 @@ class Active:
     @property
     def stopping(self) -> bool:
         return self.stop is not None
+
+    def __deepcopy__(self, memo: Memo) -> Self:
+        twin = _twin(self)
+        twin.demand = deepcopy(self.demand, memo)
+        return twin
 
 
 class Started(NamedTuple):

@@ -104,7 +104,7 @@ class _Stretch:
 
 
 @dataclass
-class _Books:
+class Books:
     """What is known of every job, by its number in the trace."""
 
     left_s: list[float]
@@ -121,7 +121,7 @@ class _Books:
     stretches: dict[int, _Stretch] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, trace: Trace, *, allocations: bool) -> "_Books":
+    def of(cls, trace: Trace, *, allocations: bool) -> "Books":
         count = len(trace.jobs)
         return cls(
             left_s=[one.run_s for one in trace.jobs],
@@ -140,7 +140,7 @@ class _Books:
 class Replayer:
     """One replay under way. ``run`` it to its end."""
 
-    def __init__(self, trace: Trace, scheduler: Scheduler, costs: Costs, books: _Books) -> None:
+    def __init__(self, trace: Trace, scheduler: Scheduler, costs: Costs, books: Books) -> None:
         self.trace = trace
         self.scheduler = scheduler
         self.costs = costs
@@ -322,7 +322,7 @@ def replay(
     where = cluster or trace.cluster
     if where is None:
         raise NoCluster(trace.name)
-    books = _Books.of(trace, allocations=allocations)
+    books = Books.of(trace, allocations=allocations)
     replayer = Replayer(trace, Scheduler(where, policy, gate=gate), costs or Costs(), books)
     replayer.run(tuple(failures), progress)
     return Replay(

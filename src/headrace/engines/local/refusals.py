@@ -7,6 +7,7 @@ from headrace.core.errors import Refused
 from headrace.engines.local.site import Site
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.decide import spec_of
+from headrace.schedule.pool import Pool, shape_of
 from headrace.schedule.reason import sentence
 from headrace.schedule.request import Request, describe
 from headrace.schedule.shortage import never_fits
@@ -122,9 +123,9 @@ def require_possible(spec: "JobSpec", site: Site) -> None:
 
 def require_room(request: Request, nodes: Sequence[Capacity]) -> None:
     """Raise ``NeverFitsHere`` when the empty machine is too small."""
-    reason = never_fits(request, [spec_of(node) for node in nodes])
-    if reason is not None:
-        raise NeverFitsHere(request, sentence(reason))
+    empty, everywhere = Pool.empty([spec_of(node) for node in nodes]), (1 << len(nodes)) - 1
+    if empty.room(shape_of(request), everywhere) < request.nodes_min:
+        raise NeverFitsHere(request, sentence(never_fits(request, empty, everywhere)))
 
 
 def notes_on(spec: "JobSpec") -> tuple[str, ...]:

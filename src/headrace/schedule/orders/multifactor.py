@@ -1,21 +1,11 @@
 """Slurm's multifactor priority with fair share, as an order."""
 
-from headrace.core.records import replace
 from headrace.core.states import State
 from headrace.schedule.billing import Bills
-from headrace.schedule.cluster import Cluster, Tres, Weights
+from headrace.schedule.cluster import Cluster
 from headrace.schedule.ledger import Ledger
-from headrace.schedule.multifactor import Multifactor
+from headrace.schedule.multifactor import Factors, Multifactor
 from headrace.schedule.state import Active, Key, Waiting
-
-UNSAID = {"fairshare": 100_000, "qos": 10_000, "age": 1_000}
-"""What weighs where the site gives no weight at all: fair share, then QOS, then age."""
-
-
-def weighs(weights: Weights) -> bool:
-    """Whether any weight was given."""
-    given = (weights.age, weights.assoc, weights.fairshare, weights.job_size)
-    return any((*given, weights.partition, weights.qos)) or weights.tres != Tres()
 
 
 class FairShare:
@@ -26,8 +16,6 @@ class FairShare:
     """
 
     def __init__(self, cluster: Cluster, past: Ledger | None = None) -> None:
-        if not weighs(cluster.weights):
-            cluster = replace(cluster, weights=replace(cluster.weights, **UNSAID))
         self.past = past
         self.period_s: float | None = cluster.weights.calc_period_s
         self.ledger = Ledger(cluster.weights.half_life_s)
@@ -55,6 +43,10 @@ class FairShare:
         if not self._weighed:
             return 0, job.submitted_s, came
         return -self.multifactor.rank(job, now_s, waiting.eligible_s), job.submitted_s, came
+
+    def factors(self, waiting: Waiting, now_s: float) -> Factors:
+        """What its place is made of."""
+        return self.multifactor.factors(waiting.job, now_s, waiting.eligible_s)
 
     def started(self, active: Active, now_s: float) -> None:
         job = active.job
