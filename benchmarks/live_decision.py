@@ -105,12 +105,12 @@ def main() -> None:
         )
 
     print(f"{QUEUED} queued, {len(running)} running, {NODES} nodes; median of {ROUNDS}, CPU time")
-    for name in ("fifo", "easy", "multifactor"):
+    for name in ("fifo", "easy", "easy-fairshare"):
         spent_ms, decided = median_ms(lambda name=name: decision(name))  # type: ignore[misc]
         assert decided.starts or name == "fifo", "a decision that starts nothing decides nothing"
         assert len(decided.starts) + len(decided.reasons) == QUEUED
         print(
-            f"{name:<12} {spent_ms:6.1f} ms  {spent_ms / BUDGET_MS:5.2f} of the budget of "
+            f"{name:<14} {spent_ms:6.1f} ms  {spent_ms / BUDGET_MS:5.2f} of the budget of "
             f"{BUDGET_MS:.0f} ms  {len(decided.starts)} start"
         )
 

@@ -63,7 +63,7 @@ class _Site(NamedTuple):
 
 class Multifactor:
     def __init__(self, cluster: Cluster) -> None:
-        weights = self._weights = cluster.weights
+        weights = self.weights = cluster.weights
         self.share = fair_share(
             cluster.accounts, tree=weights.fair_tree, dampening=weights.dampening
         )
@@ -96,7 +96,7 @@ class Multifactor:
         """P. ``eligible_s``: None is as soon as it was submitted, and its begin time come."""
         if job.held:
             return 0
-        weights, points = self._weights, -float(job.nice)
+        weights, points = self.weights, -float(job.nice)
         site = self._sites.get(job.partitions) or self._site(job)
         if weights.age:
             points += weights.age * self._age(job, now_s, eligible_s)
@@ -118,7 +118,7 @@ class Multifactor:
 
     def factors(self, job: Queued, now_s: float, eligible_s: float | None = None) -> Factors:
         """The parts of ``priority``, for people."""
-        weights, site = self._weights, self._site(job)
+        weights, site = self.weights, self._site(job)
         amounts = amounts_of(job.request, job.request.nodes_min)
         return Factors(
             age=_factor(self._age(job, now_s, eligible_s), weights.age),
@@ -150,7 +150,7 @@ class Multifactor:
             eligible_s = job.submitted_s
             if job.begin_s is not None and job.begin_s > eligible_s:
                 eligible_s = job.begin_s
-        waited_s, most_s = now_s - eligible_s, self._weights.max_age_s
+        waited_s, most_s = now_s - eligible_s, self.weights.max_age_s
         return 0.0 if waited_s <= 0 else 1.0 if waited_s >= most_s else waited_s / most_s
 
     def _fairshare(self, job: Queued) -> float:
@@ -158,7 +158,7 @@ class Multifactor:
 
     def _size(self, job: Queued, site: _Site) -> float:
         """The mean of its parts of the cluster's nodes and CPUs, or CPUs by time, as in Slurm."""
-        request, weights = job.request, self._weights
+        request, weights = job.request, self.weights
         nodes = request.nodes_min
         cpus = nodes * request.ranks_per_node * request.cpus_per_rank
         if weights.small_relative_to_time:

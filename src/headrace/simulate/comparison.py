@@ -20,7 +20,7 @@ from headrace.simulate.failures import (
     with_software_deaths,
 )
 from headrace.simulate.fidelity import JOBS_MIN, Fidelity, fidelity, history
-from headrace.simulate.grow import grow
+from headrace.simulate.grow import grow, size
 from headrace.simulate.jobs import Jobs
 from headrace.simulate.measure import Measures, measure, outcome
 from headrace.simulate.replay import NoCluster, NodeEvent, Replay, replay
@@ -218,7 +218,7 @@ def _worse_off(measures: Sequence[Measures]) -> dict[str, int]:
 def _curves(stage: Stage, scenario: Scenario) -> tuple[Curve, ...]:
     def under(name: str) -> Curve:
         def measured(cluster: Cluster) -> Measures:
-            text = f"{name}, {len(cluster.nodes):,} nodes"
+            text = f"{name}, {size(cluster):,} nodes"
             return stage.measures(stage.replay(name, cluster, text=text), cluster)
 
         return curve(name, stage.cluster, scenario.added, measured)

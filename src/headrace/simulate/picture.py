@@ -6,13 +6,14 @@ Policies differ in the dashes of their lines as well as in colour.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from headrace.core.look import GREY, INK, dress, legend, png, time_unit
+from headrace.core.look import GREY, INK, dress, png, time_unit
 from headrace.simulate.comparison import Comparison
 from headrace.simulate.fidelity import HISTORY
 from headrace.simulate.measure import Measures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (3, 1)), "-", (0, (2, 3)))
@@ -54,14 +55,14 @@ def draw(comparison: Comparison) -> bytes:
     from matplotlib.figure import Figure
 
     rows = 3 if comparison.curves else 2
-    height = 4.0 * rows + 0.6
+    height = 4.0 * rows + 0.8
     figure = Figure(figsize=(12.8, height), dpi=125, facecolor="white")
     grid = figure.add_gridspec(
         rows,
         2,
         left=0.065,
         right=0.97,
-        top=1 - 1.15 / height,
+        top=1 - 1.35 / height,
         bottom=0.6 / height,
         hspace=0.4,
         wspace=0.16,
@@ -71,6 +72,7 @@ def draw(comparison: Comparison) -> bytes:
     figure.text(0.065, top, comparison.trace, fontsize=17, fontweight="bold", color=INK, va="top")
     figure.text(0.97, top, subtitle, fontsize=11, color=GREY, va="top", ha="right")
     style = Style(comparison)
+    _names(figure, comparison, style, 1 - 0.6 / height)
     _waits(figure.add_subplot(grid[0, 0]), comparison, style)
     _sizes(figure.add_subplot(grid[0, 1]), comparison, style)
     _used(figure.add_subplot(grid[1, 0]), comparison, style)
@@ -78,6 +80,25 @@ def draw(comparison: Comparison) -> bytes:
     if comparison.curves:
         _nodes(figure.add_subplot(grid[2, :]), comparison, style)
     return png(figure)
+
+
+def _names(figure: "Figure", comparison: Comparison, style: Style, y: float) -> None:
+    """One legend for all panels."""
+    from matplotlib.lines import Line2D
+
+    names = [one.policy for one in comparison.measures]
+    figure.legend(
+        [Line2D([], [], **style.line(name)) for name in names],
+        names,
+        loc="upper left",
+        bbox_to_anchor=(0.058, y),
+        ncols=min(8, len(names)),
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK,
+        handlelength=2.6,
+        columnspacing=1.8,
+    )
 
 
 def _waits(axes: "Axes", comparison: Comparison, style: Style) -> None:
@@ -88,13 +109,12 @@ def _waits(axes: "Axes", comparison: Comparison, style: Style) -> None:
             shares = [100 * share for share, _ in one.wait_quantiles]
             waits = [max(1.0, wait_s) for _, wait_s in one.wait_quantiles]
             longest = max(longest, waits[-1])
-            axes.plot(waits, shares, label=one.policy, **style.line(one.policy))
+            axes.plot(waits, shares, **style.line(one.policy))
     axes.set_xscale("log")
     axes.set_xlim(1, longest * 1.1)
     axes.set_ylim(0, 101)
     _time_ticks(axes, "x", 1.0, longest)
     axes.set_xlabel("wait", color=GREY, fontsize=9)
-    legend(axes)
 
 
 def _sizes(axes: "Axes", comparison: Comparison, style: Style) -> None:
@@ -111,13 +131,12 @@ def _sizes(axes: "Axes", comparison: Comparison, style: Style) -> None:
     for number, (one, known) in enumerate(zip(shown, means, strict=True)):
         heights = [known.get(name, 0.0) / unit_s for name in names]
         places = [at + (number - (len(shown) - 1) / 2) * width for at in range(len(names))]
-        axes.bar(places, heights, width * 0.92, color=style.color(one.policy), label=one.policy)
+        axes.bar(places, heights, width * 0.92, color=style.color(one.policy))
     turned = len(names) > 6
     axes.set_xticks(
         range(len(names)), names, rotation=25 if turned else 0, ha="right" if turned else "center"
     )
     axes.set_ylim(bottom=0)
-    legend(axes)
 
 
 def _used(axes: "Axes", comparison: Comparison, style: Style) -> None:
@@ -167,11 +186,10 @@ def _nodes(axes: "Axes", comparison: Comparison, style: Style) -> None:
     dress(axes, f"Wait of 9 of 10 jobs by number of nodes, {unit}")
     for name, points in curves:
         nodes, waits = [n for n, _ in points], [wait_s / unit_s for _, wait_s in points]
-        axes.plot(nodes, waits, marker="o", ms=5, label=name, **style.line(name))
+        axes.plot(nodes, waits, marker="o", ms=5, **style.line(name))
     axes.set_ylim(0, max(longest / unit_s, 1e-9) * 1.08)
     axes.set_xticks(sorted({p.nodes for one in comparison.curves for p in one.points}))
     axes.set_xlabel("nodes", color=GREY, fontsize=9)
-    legend(axes)
 
 
 def _time_ticks(axes: "Axes", which: str, low_s: float, high_s: float) -> None:

@@ -1,11 +1,21 @@
 """Slurm's multifactor priority with fair share, as an order."""
 
+from headrace.core.records import replace
 from headrace.core.states import State
 from headrace.schedule.billing import Bills
-from headrace.schedule.cluster import Cluster
+from headrace.schedule.cluster import Cluster, Tres, Weights
 from headrace.schedule.ledger import Ledger
 from headrace.schedule.multifactor import Factors, Multifactor
 from headrace.schedule.state import Active, Key, Waiting
+
+UNSAID = {"fairshare": 100_000, "qos": 10_000, "age": 1_000}
+"""What weighs where the site gives no weight at all: fair share, then QOS, then age."""
+
+
+def weighs(weights: Weights) -> bool:
+    """Whether any weight was given."""
+    given = (weights.age, weights.assoc, weights.fairshare, weights.job_size)
+    return any((*given, weights.partition, weights.qos)) or weights.tres != Tres()
 
 
 class FairShare:
@@ -16,6 +26,8 @@ class FairShare:
     """
 
     def __init__(self, cluster: Cluster, past: Ledger | None = None) -> None:
+        if not weighs(cluster.weights):
+            cluster = replace(cluster, weights=replace(cluster.weights, **UNSAID))
         self.past = past
         self.period_s: float | None = cluster.weights.calc_period_s
         self.ledger = Ledger(cluster.weights.half_life_s)
