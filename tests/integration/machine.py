@@ -142,7 +142,8 @@ class Machine:
             while time.monotonic() < deadline_s and "RUNNING" in self.as_user(None, "ps").stdout:
                 time.sleep(0.1)
             self.daemon.terminate()
-            self.daemon.wait(20)
+            assert self.daemon.wait(20) == 0, self.log()
+            assert not Path(self.places["HEADRACE_SYSTEM_SOCKET"]).exists()
 
 
 def _identity(user: User | None) -> dict[str, Any]:

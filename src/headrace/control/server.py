@@ -47,7 +47,9 @@ async def serve(
     server = uvicorn.Server(config)
     scheduling = asyncio.create_task(dispatcher.run())
     scheduling.add_done_callback(lambda _: stop())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, dispatcher.wake)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, dispatcher.wake)
+    loop.add_signal_handler(signal.SIGTERM, stop)  # uvicorn raises it again when it has served
     idling = asyncio.create_task(_stop_when_idle(dispatcher, audience.idle_exit_s, stop))
     try:
         await server.serve(sockets=[listener])

@@ -43,6 +43,12 @@ class Groups:
             return []
         return pids
 
+    def close(self) -> None:
+        """Leave nothing behind when nothing runs."""
+        if self.root is not None:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.root)
+
     def remove(self, run_id: str) -> None:
         """Drop the group; one that is not empty yet stays for the run's next end."""
         if self.root is not None:

@@ -169,6 +169,7 @@ class Ledger:
 
     def close(self) -> None:
         self._journal.close()
+        self._groups.close()
         for watched in (*self._watched.values(), *self._on_their_way):
             if watched.report >= 0:
                 os.close(watched.report)
@@ -326,7 +327,8 @@ class Ledger:
             return self._left(run, take_in(watched.report))
         if watched is not None and watched.child is not None:
             run.exit_status = watched.child.wait()
-            run.error = take_in(watched.report).error if run.exit_status == FAILED else None
+            report = take_in(watched.report)
+            run.error = report.error if run.exit_status == FAILED else None
         run.killed = tuple(self._groups.kill(asked.run_id))
         try:
             return self._send(asked, then=Settle())
