@@ -168,13 +168,18 @@ class Ledger:
         self._ended.clear()
 
     def close(self) -> None:
+        """Leads and errands go on without us."""
         self._journal.close()
         self._groups.close()
         for watched in (*self._watched.values(), *self._on_their_way):
             if watched.report >= 0:
                 os.close(watched.report)
+            if watched.child is not None:
+                watched.child.returncode = watched.child.returncode or 0  # nobody waits for it
         for watched in self._on_their_way:
             os.close(watched.pidfd)
+        self._watched.clear()
+        self._on_their_way.clear()
 
     def runs_of(self, who: Caller) -> Path:
         person = person_of(who.uid)
