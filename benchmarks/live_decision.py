@@ -14,6 +14,7 @@ from headrace.schedule.capacity import Capacity, Cpu, Gpu
 from headrace.schedule.cluster import Account, Cluster, Weights
 from headrace.schedule.decide import Decisions, decide
 from headrace.schedule.limits import Limiter
+from headrace.schedule.machine import Machine
 from headrace.schedule.policies import policy
 from headrace.schedule.queue import Queued, Running
 from headrace.schedule.request import Request
@@ -24,7 +25,7 @@ BUDGET_MS = 50.0
 ROUNDS = 7
 
 
-def machine() -> tuple[Capacity, ...]:
+def nodes_of_machine() -> tuple[Capacity, ...]:
     return tuple(
         Capacity(
             name=f"n{number}",
@@ -94,14 +95,15 @@ def median_ms(decision: Callable[[], Decisions]) -> tuple[float, Decisions]:
 
 
 def main() -> None:
-    nodes, rules = machine(), site()
+    nodes, rules = nodes_of_machine(), site()
     queue, running = state(nodes)
+    machine = Machine(nodes)
     limiter = Limiter(rules, charging=False)
 
     def decision(name: str) -> Decisions:
         limiter.reset()
         return decide(
-            queue, running, nodes, 20_000.0, rules=rules, policy=policy(name), gate=limiter
+            queue, running, machine, 20_000.0, rules=rules, policy=policy(name), gate=limiter
         )
 
     print(f"{QUEUED} queued, {len(running)} running, {NODES} nodes; median of {ROUNDS}, CPU time")

@@ -7,7 +7,8 @@ never keeps a run waiting. Each CPU and GPU goes to one run only.
 from collections.abc import Iterable, Sequence
 
 from headrace.core.events import Placed
-from headrace.schedule.capacity import Capacity, Cpu, Gpu
+from headrace.schedule.capacity import Cpu, Gpu
+from headrace.schedule.machine import Machine
 from headrace.schedule.pool import Grants, numbers
 from headrace.schedule.request import Request
 
@@ -15,23 +16,27 @@ from headrace.schedule.request import Request
 class Devices:
     """The free CPUs and GPUs of all nodes, by number; ``placed`` holds the rest."""
 
-    def __init__(self, nodes: Sequence[Capacity], placed: Iterable[Placed] = ()) -> None:
-        self._nodes = nodes
-        self._cpus = [{cpu.id: cpu for cpu in node.cpus} for node in nodes]
-        self._gpus = [{gpu.id: gpu for gpu in node.gpus} for node in nodes]
-        cpu_owner = {
-            (node.address, cpu.id): number for number, node in enumerate(nodes) for cpu in node.cpus
-        }
-        gpu_owner = {
-            (node.address, gpu.id): number for number, node in enumerate(nodes) for gpu in node.gpus
-        }
+    def __init__(self, machine: Machine, placed: Iterable[Placed] = ()) -> None:
+        self._nodes = machine.nodes
+        self._held: dict[str, list[Placed]] = {}
         for piece in placed:
-            for cpu in piece.cpus:
-                if (owner := cpu_owner.get((piece.address, cpu))) is not None:
-                    self._cpus[owner].pop(cpu, None)
-            for gpu in piece.gpus:
-                if (owner := gpu_owner.get((piece.address, gpu))) is not None:
-                    self._gpus[owner].pop(gpu, None)
+            self._held.setdefault(piece.address, []).append(piece)
+        self._free: dict[int, tuple[dict[int, Cpu], dict[int, Gpu]]] = {}
+
+    def _left(self, number: int) -> tuple[dict[int, Cpu], dict[int, Gpu]]:
+        """What is free on a node; worked out when it is first asked for."""
+        found = self._free.get(number)
+        if found is None:
+            node = self._nodes[number]
+            cpus = {cpu.id: cpu for cpu in node.cpus}
+            gpus = {gpu.id: gpu for gpu in node.gpus}
+            for piece in self._held.get(node.address, ()):
+                for cpu in piece.cpus:
+                    cpus.pop(cpu, None)
+                for gpu in piece.gpus:
+                    gpus.pop(gpu, None)
+            found = self._free[number] = cpus, gpus
+        return found
 
     def pin(self, request: Request, grants: Grants) -> tuple[Placed, ...]:
         """Numbers for every slice; they are taken from here on."""
@@ -46,7 +51,7 @@ class Devices:
 
     def _slice(self, request: Request, number: int, index: int, left: dict[str, int]) -> Placed:
         """``left``: GPUs of each type that the grant has on this node, less earlier slices."""
-        node, cpus, gpus = self._nodes[number], self._cpus[number], self._gpus[number]
+        node, (cpus, gpus) = self._nodes[number], self._left(number)
         chosen_gpus: tuple[int, ...] = ()
         for kind, granted in left.items():
             count = min(granted, request.gpus_per_node - len(chosen_gpus))

@@ -7,7 +7,7 @@ first. Pure: the caller passes the time and carries the decisions out.
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from math import inf
 from operator import attrgetter
@@ -91,29 +91,44 @@ class Scheduler:
     # --- what happened ------------------------------------------------------------------------
 
     def submit(self, job: Queued, now_s: float) -> None:
-        if (job.held or job.after or job.begin_s is not None) and (
-            why_later(job, now_s, self.ended) is not None
-        ):
-            self.later[job.id] = job
-            if job.begin_s is not None and job.begin_s > now_s:
-                self._begin_s = min(self._begin_s, job.begin_s)
+        waiting = self._admit(job, now_s)
+        if waiting is None:
             return
-        waiting = Waiting(job, self.demand(job), max(now_s, job.submitted_s))
-        if waiting.demand.capacity < waiting.least:
-            self.oversize[job.id] = job
-            return
-        if self.gate is not None:
-            waiting.checked = self.gate.applies(job)
-        if job.array_throttle is not None or job.reservation is not None:
-            waiting.checked = True
-        if self._preempting and job.qos in self.qos:
-            waiting.preempts = bool(self.qos[job.qos].preempts)
         waiting.key = self.key(waiting, now_s)
         if self.waiting and waiting.key < self.waiting[-1].key:
             insort(self.waiting, waiting, key=_by_key)
         else:
             self.waiting.append(waiting)
         self.fresh.append(waiting)
+
+    def fill(self, jobs: Iterable[Queued], now_s: float) -> None:
+        """``submit`` for many at once."""
+        admitted = [waiting for job in jobs if (waiting := self._admit(job, now_s)) is not None]
+        self.waiting += admitted
+        self.fresh += admitted
+        self._recalculate_s = now_s + (self.order.period_s or inf)
+        self.reorder(now_s)
+
+    def _admit(self, job: Queued, now_s: float) -> Waiting | None:
+        """None for one that is kept from the queue: for now, or for good."""
+        if (job.held or job.after or job.begin_s is not None) and (
+            why_later(job, now_s, self.ended) is not None
+        ):
+            self.later[job.id] = job
+            if job.begin_s is not None and job.begin_s > now_s:
+                self._begin_s = min(self._begin_s, job.begin_s)
+            return None
+        waiting = Waiting(job, self.demand(job), max(now_s, job.submitted_s))
+        if waiting.demand.capacity < waiting.least:
+            self.oversize[job.id] = job
+            return None
+        if self.gate is not None:
+            waiting.checked = self.gate.applies(job)
+        if job.array_throttle is not None or job.reservation is not None:
+            waiting.checked = True
+        if self._preempting and job.qos in self.qos:
+            waiting.preempts = bool(self.qos[job.qos].preempts)
+        return waiting
 
     def end(self, run_id: str, now_s: float, state: State = State.COMPLETED) -> Active:
         """The run has given its nodes back. A state that is final releases who waits for it."""

@@ -16,6 +16,7 @@ from headrace.schedule.cluster import Cluster, Reservation
 from headrace.schedule.decide import Decisions, decide, scheduler_of
 from headrace.schedule.ledger import Ledger
 from headrace.schedule.limits import Limiter
+from headrace.schedule.machine import Machine
 from headrace.schedule.orders.multifactor import FairShare
 from headrace.schedule.policies import policy
 from headrace.schedule.queue import Queued, Running
@@ -35,7 +36,7 @@ class Books:
     """Used by one thread. The nodes are those of the machine, whatever the site says."""
 
     def __init__(self, site: Site, nodes: Sequence[Capacity], charges: Iterable[Charge]) -> None:
-        self._nodes = nodes
+        self._machine = Machine(nodes)
         self._rules = site.cluster(())
         self._past = Ledger(site.weights.half_life_s)
         self._limiter = Limiter(self._rules, charging=False)
@@ -74,7 +75,7 @@ class Books:
         return decide(
             queue,
             running,
-            self._nodes,
+            self._machine,
             now_s,
             rules=self.rules(reservations),
             policy=self.policy(),
@@ -93,7 +94,7 @@ class Books:
         return scheduler_of(
             queue,
             running,
-            self._nodes,
+            self._machine,
             now_s,
             rules=self.rules(reservations),
             policy=self.policy(),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from headrace.core.errors import Refused
 from headrace.engines.local.site import Site
 from headrace.schedule.capacity import Capacity
-from headrace.schedule.decide import spec_of
+from headrace.schedule.machine import spec_of
 from headrace.schedule.pool import Pool, shape_of
 from headrace.schedule.reason import sentence
 from headrace.schedule.request import Request, describe
