@@ -7,7 +7,7 @@ first. Pure: the caller passes the time and carries the decisions out.
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence, Set
 from copy import deepcopy
 from math import inf
 from operator import attrgetter
@@ -33,6 +33,7 @@ from headrace.schedule.state import (
     Waiting,
 )
 
+_FEW = 64  # runs that are cheaper to put in one by one than to sort all anew
 _by_key = attrgetter("key")
 _by_rank = attrgetter("rank")
 
@@ -101,8 +102,12 @@ class Scheduler:
             self.waiting.append(waiting)
         self.fresh.append(waiting)
 
-    def fill(self, jobs: Iterable[Queued], now_s: float) -> None:
+    def fill(self, jobs: Sequence[Queued], now_s: float) -> None:
         """``submit`` for many at once."""
+        if len(jobs) < _FEW:
+            for job in jobs:
+                self.submit(job, now_s)
+            return
         admitted = [waiting for job in jobs if (waiting := self._admit(job, now_s)) is not None]
         self.waiting += admitted
         self.fresh += admitted
@@ -168,6 +173,18 @@ class Scheduler:
         if self.later and state.is_final:
             self.ended[run_id] = state
             self._unlocked = True
+
+    def discard(self, run_ids: Set[str]) -> None:
+        """``remove`` for many at once; ids that do not wait are passed over."""
+        for waiting in self.waiting:
+            if waiting.job.id in run_ids:
+                waiting.removed = True
+                self.released = True
+        self.waiting = [one for one in self.waiting if not one.removed]
+        self.fresh = [one for one in self.fresh if not one.removed]
+        for run_id in run_ids:
+            self.later.pop(run_id, None)
+            self.oversize.pop(run_id, None)
 
     def adopt(self, job: Queued, grants: Grants, started_s: float) -> Active:
         """The run holds these nodes since ``started_s``. Only before the first decision."""

@@ -3,17 +3,16 @@
 Made anew when the site file changes, from every place that was ever held.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace as changed
 from typing import NamedTuple
 
-from headrace.core.records import replace
 from headrace.engines.local.history import Stretch
 from headrace.engines.local.site import Site
 from headrace.schedule.billing import Bills
 from headrace.schedule.capacity import Capacity
-from headrace.schedule.cluster import Cluster, Reservation
-from headrace.schedule.decide import Decisions, decide, scheduler_of
+from headrace.schedule.cluster import Reservation
+from headrace.schedule.decide import Decider, Decisions
 from headrace.schedule.ledger import Ledger
 from headrace.schedule.limits import Limiter
 from headrace.schedule.machine import Machine
@@ -36,13 +35,15 @@ class Books:
     """Used by one thread. The nodes are those of the machine, whatever the site says."""
 
     def __init__(self, site: Site, nodes: Sequence[Capacity], charges: Iterable[Charge]) -> None:
-        self._machine = Machine(nodes)
         self._rules = site.cluster(())
         self._past = Ledger(site.weights.half_life_s)
         self._limiter = Limiter(self._rules, charging=False)
         self._bills = Bills(self._rules)
         self._running: dict[str, tuple[Queued, float]] = {}
-        self._policy = policy(site.policy or ("easy-fairshare" if site.accounts else "easy"))
+        chosen = policy(site.policy or ("easy-fairshare" if site.accounts else "easy"))
+        self._decider = Decider(
+            Machine(nodes), rules=self._rules, policy=self._fair(chosen), gate=self._limiter
+        )
         self._seat = FairShare(self._rules).multifactor.share.seat
         for charge in charges:
             self.ended(charge)
@@ -66,40 +67,30 @@ class Books:
 
     def decide(
         self,
-        queue: Sequence[Queued],
-        running: Sequence[Running],
+        queue: Mapping[str, Queued],
+        running: Mapping[str, Running],
         reservations: Sequence[Reservation],
         now_s: float,
     ) -> Decisions:
-        self._count(running, now_s)
-        return decide(
-            queue,
-            running,
-            self._machine,
-            now_s,
-            rules=self.rules(reservations),
-            policy=self.policy(),
-            gate=self._limiter,
-        )
+        self.scheduler(queue, running, reservations, now_s)
+        return self._decider.decide(now_s)
 
     def scheduler(
         self,
-        queue: Sequence[Queued],
-        running: Sequence[Running],
+        queue: Mapping[str, Queued],
+        running: Mapping[str, Running],
         reservations: Sequence[Reservation],
         now_s: float,
     ) -> Scheduler:
-        """What ``decide`` decides with, before it does."""
-        self._count(running, now_s)
-        return scheduler_of(
-            queue,
-            running,
-            self._machine,
-            now_s,
-            rules=self.rules(reservations),
-            policy=self.policy(),
-            gate=self._limiter,
-        )
+        """What ``decide`` decides with, in step with these; not to be changed by the caller."""
+        self._limiter.at(now_s)
+        for run in running.values():
+            if run.job.id not in self._running:
+                self._running[run.job.id] = run.job, run.started_s
+                self._limiter.charge(run.job, len(run.placed), run.started_s)
+        self._decider.reserve(reservations)
+        self._decider.keep_step(queue, running, now_s)
+        return self._decider.scheduler
 
     def seat(self, account: str, user: str) -> tuple[str, str]:
         """The account that is charged, the user's default if none was named."""
@@ -119,30 +110,17 @@ class Books:
         self, job: Queued, others: Iterable[Queued], count: int
     ) -> LimitHit | NotAllowed | None:
         """Why ``count`` runs like this may not be submitted beside ``others``."""
-        self._limiter.reset()
+        doorman = Limiter(self._rules, charging=False)
         for one in others:
-            self._limiter.submit(one)
-        return self._limiter.refusal(job, count)
+            doorman.submit(one)
+        return doorman.refusal(job, count)
 
     def limit_s(self, job: Queued) -> float | None:
         """Its time limit, or that of its partition and limits."""
         return self._limiter.limit_s(job)
 
-    def rules(self, reservations: Sequence[Reservation]) -> Cluster:
-        """What is in force, without the nodes."""
-        return replace(self._rules, reservations=tuple(reservations))
-
-    def policy(self) -> Policy:
-        """That of the site; a fair one knows what was used before."""
-        if self._policy.order is not FairShare:
-            return self._policy
-        return changed(self._policy, order=lambda cluster: FairShare(cluster, self._past))
-
-    def _count(self, running: Sequence[Running], now_s: float) -> None:
-        """The limiter counts anew; minutes go on from when each began."""
-        self._limiter.at(now_s)
-        self._limiter.reset()
-        for run in running:
-            if run.job.id not in self._running:
-                self._running[run.job.id] = run.job, run.started_s
-                self._limiter.charge(run.job, len(run.placed), run.started_s)
+    def _fair(self, chosen: Policy) -> Policy:
+        """A fair policy knows what was used before."""
+        if chosen.order is not FairShare:
+            return chosen
+        return changed(chosen, order=lambda cluster: FairShare(cluster, self._past))

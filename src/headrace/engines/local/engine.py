@@ -33,7 +33,7 @@ from headrace.engines.contract import (
     Submitted,
     may,
 )
-from headrace.engines.local.asking import queued_of, running_of
+from headrace.engines.local.asking import StateOf, queued_of, running_of
 from headrace.engines.local.books import Books, Charge
 from headrace.engines.local.elements import elements_of
 from headrace.engines.local.history import History
@@ -59,7 +59,7 @@ from headrace.engines.local.usage import Holding, present_stretch, share_tree, s
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
 from headrace.schedule.queue import Queued, Running
-from headrace.schedule.reason import sentence
+from headrace.schedule.reason import Reason, sentence
 from headrace.schedule.request import request_of
 from headrace.spec.job import JobSpec
 from headrace.spec.load import read_submitted
@@ -89,6 +89,18 @@ class Member:
 
     asked: Submission
     history: History
+    _queued: Queued | None = None
+    _queued_as: History | None = None
+
+    def queued(self, state_of: StateOf) -> Queued:
+        """As it waits; the same object as long as nothing has changed."""
+        if self._queued_as is not self.history or self.asked.after:
+            now = queued_of(self.asked, self.history, state_of)
+            self._queued_as = self.history
+            if now != self._queued or self._queued is None:
+                self._queued = now
+        assert self._queued is not None
+        return self._queued
 
 
 class LocalEngine:
@@ -100,7 +112,7 @@ class LocalEngine:
         self._index = index
         self._members: dict[str, Member] = {}
         self._live: dict[str, Live] = {}
-        self._reasons: dict[str, str] = {}
+        self._reasons: dict[str, Reason] = {}
         self._reservations = Reservations(setting.state / "reservations.json")
         self._books = Books(setting.site.now, setting.nodes, ())
         self._idle = IdleGpus(setting.site.now.idle_gpu)
@@ -243,7 +255,11 @@ class LocalEngine:
         element = self._elements(spec, number=number, token="", who=who)[0].submission
         now_s = self._setting.now_s()
         alone = queued_of(replace(element, after=()), History(), self._state_of)
-        starts = self._books.decide([alone], [], [], now_s).starts
+        starts = (
+            Books(self._setting.site.now, self._setting.nodes, ())
+            .decide({alone.id: alone}, {}, [], now_s)
+            .starts
+        )
         assert starts, "require_room has found room"
         placed = starts[0].placed
         run = self._store.run(element)
@@ -439,7 +455,7 @@ class LocalEngine:
                 self._end(run_id, State.CANCELLED, EXIT_INTERRUPTED, sentence(hopeless))
             if not decided.hopeless:
                 break
-        self._reasons = {run_id: sentence(reason) for run_id, reason in decided.reasons.items()}
+        self._reasons = decided.reasons
         return min(decided.wake_s, self._store.overdue(now_s), self._look_for_idle_gpus(now_s))
 
     def _look_for_idle_gpus(self, now_s: float) -> float:
@@ -460,13 +476,14 @@ class LocalEngine:
                 self._ask_to_stop(run_id, "cancel", by)
         return self._idle.due_s
 
-    def _queue(self) -> tuple[list[Queued], list[Running]]:
-        queue, running = [], []
+    def _queue(self) -> tuple[dict[str, Queued], dict[str, Running]]:
+        """What waits and what runs. A waiting run that has not changed is the same object."""
+        queue, running = {}, {}
         for run_id, member in self._members.items():
             if run_id in self._live:
-                running.append(running_of(member.asked, member.history, self._state_of))
+                running[run_id] = running_of(member.asked, member.history, self._state_of)
             else:
-                queue.append(queued_of(member.asked, member.history, self._state_of))
+                queue[run_id] = member.queued(self._state_of)
         return queue, running
 
     def _displace(
@@ -558,7 +575,8 @@ class LocalEngine:
         return self._indexed(entry.submission, history).row
 
     def _indexed(self, asked: Submission, history: History) -> Indexed:
-        waiting = self._reasons.get(asked.run_id, "") if history.state is State.PENDING else ""
+        reason = self._reasons.get(asked.run_id) if history.state is State.PENDING else None
+        waiting = "" if reason is None else sentence(reason)
         row = row_of(asked, history, reason=waiting, run_dir=self._store.run(asked).root)
         return Indexed(
             submission=asked, row=row, stretches=history.stretches, energy_j=history.energy_j

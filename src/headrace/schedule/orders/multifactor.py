@@ -22,7 +22,8 @@ class FairShare:
     """Priorities are worked out anew every PriorityCalcPeriod; a new run gets its own at once.
 
     ``ledger``: what each association has used, charged from when a run starts to when it ends.
-    ``past``: what it had used before, of runs that this order is not told of.
+    ``past``: what they have used in runs that have ended; whoever gives it keeps it, so that here
+    only runs under way are charged.
     """
 
     def __init__(self, cluster: Cluster, past: Ledger | None = None) -> None:
@@ -68,4 +69,5 @@ class FairShare:
         self.ledger.start(now_s, account, user, rate)
 
     def ended(self, active: Active, now_s: float, state: State) -> None:
-        self.ledger.end(now_s, *self._rates.pop(active.job.id))
+        at_s = now_s if self.past is None else active.started_s
+        self.ledger.end(at_s, *self._rates.pop(active.job.id))
