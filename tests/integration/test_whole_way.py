@@ -31,12 +31,13 @@ def test_a_plain_ddp_script_ends_with_the_loss_it_has_under_torchrun(site: Site)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     theirs = subprocess.run(
         [*torchrun, "--nproc-per-node", "2", *program],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=120,
     )
+    assert theirs.returncode == 0, theirs.stderr
     assert len(ours) == 1
     assert ours == re.findall(r"final loss \S+", theirs.stdout)
 
