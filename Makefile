@@ -1,4 +1,4 @@
-.PHONY: help demo test slow chaos lint type bench fmt clean
+.PHONY: help demo test slow chaos lint type bench races fmt clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -30,6 +30,8 @@ type: .venv/ready ## mypy, strict
 bench: .venv/ready ## Benchmarks, each beside its peer or limit
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
+races: .venv/ready ## Races against peers, each installed in an environment of its own
+	for file in benchmarks/races/*.py; do $(BIN)/python $$file || exit 1; done
 
 fmt: .venv/ready ## Format and sort imports
 	$(BIN)/ruff check --fix .
