@@ -13,6 +13,7 @@ from tests.integration.site import HEADRACE, Site, until
 
 from headrace.control.client import Client
 from headrace.control.daemon import take_lock
+from headrace.control.errors import DaemonSilent
 from headrace.core.errors import HeadraceError
 from headrace.core.places import socket_path, state_folder
 
@@ -76,7 +77,7 @@ def test_another_user_is_refused_even_at_an_open_socket(open_site: Site) -> None
     path = socket_path(open_site.environment)
     os.seteuid(NOBODY)
     try:
-        with pytest.raises(PermissionError):
+        with pytest.raises(DaemonSilent, match="gave no answer"):
             client.daemon()
     finally:
         os.seteuid(0)

@@ -20,6 +20,8 @@ COMMANDS = {
     "run": "Submit a run: a job file, a batch script, or -- and a command.",
     "ps": "List your runs that wait or run.",
     "status": "Show one run: state, reason, attempts, times.",
+    "explain": "Show why a run waits, when it starts, and what would start it sooner.",
+    "priority": "Show the queue in order, and what each place is made of.",
     "logs": "Print what a run wrote.",
     "watch": "Show a run live: progress, loss, use of the nodes.",
     "wait": "Wait until runs have ended.",

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.core.errors import HeadraceError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from headrace.control.client import Client
     from headrace.engines.contract import AttemptRow, RunDetail
+    from headrace.schedule.explain import Explanation
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -22,25 +26,46 @@ def status(
     """Show RUN: its state and why, its attempts, its place, its times."""
     from headrace.cli.connection import connect
 
-    found = connect().detail(run)
+    client = connect()
+    found = client.detail(run)
+    explained = _explained(client, found)
     if as_json:
         from headrace.core.records import encode, to_builtins
 
         row = to_builtins(found.run)
         assert isinstance(row, dict)
         attempts = to_builtins(found.attempts)
-        typer.echo(encode({"schema": 1, **row, "attempts": attempts}).decode())
+        expected = {"expected_start_s": explained and explained.forecast.start_s}
+        typer.echo(encode({"schema": 1, **row, **expected, "attempts": attempts}).decode())
         return
     from headrace.cli.table import columns
 
-    typer.echo(columns(list(_facts(found, time.time()))))
+    typer.echo(columns(list(_facts(found, explained, time.time()))))
     if found.attempts:
         head = ("ATTEMPT", "OUTCOME", "STEP", "RANKS", "TIME", "DETAIL")
         typer.echo()
         typer.echo(columns([head, *(_attempt(one, time.time()) for one in found.attempts)]))
 
 
-def _facts(found: "RunDetail", now_s: float) -> "Iterator[tuple[str, str]]":
+def _explained(client: "Client", found: "RunDetail") -> "Explanation | None":
+    """When it is to start, if it waits; it may start while we ask."""
+    from headrace.core.errors import Refused
+    from headrace.core.states import State
+
+    if found.run.state is not State.PENDING:
+        return None
+    try:
+        return client.explain(found.run.id, sooner=False)
+    except HeadraceError as error:
+        if error.exit_status == Refused.exit_status:
+            return None
+        raise
+
+
+def _facts(
+    found: "RunDetail", explained: "Explanation | None", now_s: float
+) -> "Iterator[tuple[str, str]]":
+    from headrace.cli.explain import expected
     from headrace.cli.table import ago
     from headrace.schedule.request import describe
 
@@ -49,6 +74,8 @@ def _facts(found: "RunDetail", now_s: float) -> "Iterator[tuple[str, str]]":
     yield "state", run.state
     if run.reason:
         yield "reason", run.reason
+    if explained is not None:
+        yield "expected", expected(run.id, explained.forecast, explained.now_s, None)
     yield "asks for", describe(run.request)
     for placed in run.placed:
         gpus = f", GPUs {_numbers(placed.gpus)}" if placed.gpus else ""

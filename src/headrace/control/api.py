@@ -91,6 +91,7 @@ def make_app(
     app.add_exception_handler(RequestValidationError, _not_understood)
     _add_daemon(app, engine, dispatcher, stop)
     _add_queue(app, engine, dispatcher)
+    _add_questions(app, engine, dispatcher)
     _add_files(app, engine, dispatcher, reader)
     _add_acts(app, engine, dispatcher)
     _add_reservations(app, engine, dispatcher)
@@ -166,6 +167,27 @@ def _add_queue(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> Non
     @app.get("/v1/nodes")
     async def nodes() -> Response:
         return _answer(await dispatcher.call(engine.nodes))
+
+
+def _add_questions(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher) -> None:
+    """What takes long is asked of a snapshot, one at a time, while the engine goes on."""
+    one_at_a_time = asyncio.Semaphore(1)
+
+    @app.get("/v1/runs/{name}/explain")
+    async def explain(request: Request, name: str, sooner: bool = True) -> Response:
+        who = caller(request)
+        run_id = await dispatcher.call(engine.waiting, name, who=who)
+        async with one_at_a_time:
+            shot = await dispatcher.call(engine.snapshot)
+            found = await asyncio.to_thread(shot.explain, run_id, who=who, sooner=sooner)
+        return _answer(found)
+
+    @app.get("/v1/ranking")
+    async def ranking(request: Request) -> Response:
+        async with one_at_a_time:
+            shot = await dispatcher.call(engine.snapshot)
+            found = await asyncio.to_thread(shot.ranking, who=caller(request))
+        return _answer(found)
 
 
 def _add_files(app: FastAPI, engine: LocalEngine, dispatcher: Dispatcher, reader: Reader) -> None:

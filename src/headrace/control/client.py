@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from headrace.control.errors import (
@@ -43,6 +43,7 @@ _STARTS_A_MINUTE = 10
 _BACK_S = 20.0
 _ANSWER_S = 60.0
 _SUBMIT_S = 600.0
+_EXPLAIN_S = 300.0
 _LONG_POLL_S = 25.0
 _TAIL_LINES = 5
 _OF_A_RUN = ("HEADRACE_RUN_ID", "HEADRACE_RUN_DIR", "HEADRACE_CHANNEL_FD", "HEADRACE_ATTEMPT")
@@ -50,6 +51,9 @@ _OF_A_RUN = ("HEADRACE_RUN_ID", "HEADRACE_RUN_DIR", "HEADRACE_CHANNEL_FD", "HEAD
 _UCRED = struct.Struct("3i")  # pid, uid, gid
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from headrace.schedule.explain import Explanation, Ranked
 
 
 class DaemonInfo(Record, frozen=True, kw_only=True):
@@ -153,6 +157,19 @@ class Client:
 
     def cancel(self, name: str, *, now: bool) -> list[Acted]:
         return decode(self._ask("POST", f"{_run_path(name)}/cancel", {"now": now}), list[Acted])
+
+    def explain(self, name: str, *, sooner: bool = True) -> "Explanation":
+        """``sooner``: also what would start it sooner, which takes longer."""
+        from headrace.schedule.explain import Explanation
+
+        path = f"{_run_path(name)}/explain?sooner={str(sooner).lower()}"
+        return decode(self._ask("GET", path, timeout_s=_EXPLAIN_S), Explanation)
+
+    def ranking(self) -> "list[Ranked]":
+        """All that wait for nodes, in order."""
+        from headrace.schedule.explain import Ranked
+
+        return decode(self._ask("GET", "/v1/ranking", timeout_s=_EXPLAIN_S), list[Ranked])
 
     def hold(self, name: str) -> list[Acted]:
         return decode(self._ask("POST", f"{_run_path(name)}/hold"), list[Acted])

@@ -17,6 +17,7 @@ from headrace.schedule.capacity import Capacity
 from headrace.schedule.request import Request
 
 if TYPE_CHECKING:
+    from headrace.schedule.explain import Explanation, Ranked
     from headrace.spec.job import JobSpec
 
 
@@ -168,6 +169,17 @@ class Engine(Protocol):
         """One run and its attempts. Raise ``RunNotFound`` for an array."""
         ...
 
+    def explain(self, name: str, *, who: Caller, sooner: bool = True) -> "Explanation":
+        """Why the run, or the first of the array that does, waits, and when it starts.
+
+        ``sooner``: also what would start it sooner. Raise ``NotWaiting``.
+        """
+        ...
+
+    def ranking(self, *, who: Caller) -> "list[Ranked]":
+        """All that wait for nodes, in order, with what their places are made of."""
+        ...
+
     def cancel(self, name: str, *, who: Caller, now: bool) -> list[Acted]: ...
 
     def hold(self, name: str, *, who: Caller) -> list[Acted]: ...
@@ -210,6 +222,19 @@ class NotYours(Refused):
             f"{who.name} may not {what} run {public_id(row.id)}",
             why=f"it belongs to {row.user}, and only its owner and admins may do that",
             remedy=f"ask {row.user}, or an admin of this machine",
+        )
+
+
+class NotWaiting(Refused):
+    """The run does not wait, so there is nothing to explain."""
+
+    code = "HR-ENGINE-003"
+
+    def __init__(self, row: RunRow) -> None:
+        super().__init__(
+            f"run {row.id} does not wait: it is {row.state}",
+            why="explain tells why a run waits and when it starts",
+            remedy=f"headrace status {row.id}",
         )
 
 

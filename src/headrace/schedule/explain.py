@@ -22,7 +22,7 @@ from headrace.schedule.change import (
 from headrace.schedule.forecast import Ahead, Bound, Forecast, forecast, passes_for
 from headrace.schedule.multifactor import Factors
 from headrace.schedule.queue import Queued
-from headrace.schedule.reason import Reason
+from headrace.schedule.reason import NextPass, Reason
 from headrace.schedule.reasons import Reasons
 from headrace.schedule.scheduler import Scheduler
 from headrace.schedule.state import Waiting
@@ -65,6 +65,16 @@ class Explanation(Record, frozen=True, kw_only=True):
     sooner: tuple[Sooner, ...] = ()
 
 
+class Ranked(Record, frozen=True, kw_only=True):
+    """A run in its place of the queue. ``factors``: None where the order has none."""
+
+    run: str
+    user: str
+    account: str
+    place: int
+    factors: Factors | None = None
+
+
 @runtime_checkable
 class Weighing(Protocol):
     """An order whose keys are made of factors."""
@@ -72,8 +82,14 @@ class Weighing(Protocol):
     def factors(self, waiting: Waiting, now_s: float) -> Factors: ...
 
 
-def explain(scheduler: Scheduler, run_id: str, now_s: float) -> Explanation:
-    """Explain a run that waits; the scheduler has decided."""
+def explain(scheduler: Scheduler, run_id: str, now_s: float, *, sooner: bool = True) -> Explanation:
+    """Explain a run that waits, or has just been started; the scheduler has decided.
+
+    ``sooner``: also look for changes, which is most of the work.
+    """
+    if run_id in scheduler.active:
+        found = (NextPass(at_s=None),)
+        return Explanation(run=run_id, now_s=now_s, reasons=found, forecast=Forecast(start_s=now_s))
     expected = forecast(scheduler, now_s, run_id)[run_id]
     waiting = next((one for one in scheduler.waiting if one.job.id == run_id), None)
     job = scheduler.oversize.get(run_id) if waiting is None else waiting.job
@@ -84,7 +100,7 @@ def explain(scheduler: Scheduler, run_id: str, now_s: float) -> Explanation:
         forecast=expected,
         standing=None if waiting is None else standing(scheduler, waiting),
         factors=None if waiting is None else factors(scheduler, waiting, now_s),
-        sooner=() if job is None else _Trials(scheduler, job, now_s, expected).smallest(),
+        sooner=_Trials(scheduler, job, now_s, expected).smallest() if job and sooner else (),
     )
 
 
@@ -93,6 +109,20 @@ def standing(scheduler: Scheduler, waiting: Waiting) -> Standing:
     place = next(index for index, one in enumerate(queue) if one is waiting)
     before = tuple(one.job.id for one in queue[: min(place, _BEFORE)])
     return Standing(place=place + 1, of=len(queue), before=before)
+
+
+def ranking(scheduler: Scheduler, now_s: float) -> list[Ranked]:
+    """All that wait for nodes, in order."""
+    return [
+        Ranked(
+            run=one.job.id,
+            user=one.job.user,
+            account=one.job.account,
+            place=place,
+            factors=factors(scheduler, one, now_s),
+        )
+        for place, one in enumerate(scheduler.waiting, 1)
+    ]
 
 
 def factors(scheduler: Scheduler, waiting: Waiting, now_s: float) -> Factors | None:

@@ -24,6 +24,7 @@ from headrace.engines.contract import (
     Acted,
     Caller,
     Capabilities,
+    NotWaiting,
     NotYours,
     RunDetail,
     RunNotFound,
@@ -50,14 +51,16 @@ from headrace.engines.local.refusals import (
     words,
 )
 from headrace.engines.local.reservations import ReservationNotFound, Reservations
-from headrace.engines.local.rows import row_of, seen_by
+from headrace.engines.local.rows import local_time, row_of, seen_by
 from headrace.engines.local.settle import verdict
 from headrace.engines.local.site import SiteFile
+from headrace.engines.local.snapshot import Snapshot
 from headrace.engines.local.store import Live, Store
 from headrace.engines.local.submission import Element, Submission, WaitsFor
 from headrace.engines.local.usage import Holding, present_stretch, share_tree, spent
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
+from headrace.schedule.explain import Explanation, Ranked
 from headrace.schedule.queue import Queued, Running
 from headrace.schedule.reason import Reason, sentence
 from headrace.schedule.request import request_of
@@ -295,6 +298,30 @@ class LocalEngine:
             raise RunNotFound(name, why=f"it is an array of {len(rows)} runs; name one of them")
         (asked,) = [one.submission for one in self._index.by_name(rows[0].id)]
         return RunDetail(run=rows[0], attempts=self._store.read(asked).attempts)
+
+    def snapshot(self) -> Snapshot:
+        """The queue now, for questions that take long to answer."""
+        queue, running = self._queue()
+        now_s = self._setting.now_s()
+        scheduler = self._books.scheduler(queue, running, self.reservations(), now_s).copy()
+        scheduler.decide(now_s)
+        owners = {run_id: member.asked.uid for run_id, member in self._members.items()}
+        return Snapshot(scheduler, now_s, owners)
+
+    def waiting(self, name: str, *, who: Caller) -> str:
+        """The id of the run that waits, or of the array's first that does. Raise ``NotWaiting``."""
+        rows = self._theirs(name, who, "explain")
+        for row in rows:
+            if row.state is State.PENDING:
+                return row.id
+        raise NotWaiting(rows[0])
+
+    def explain(self, name: str, *, who: Caller, sooner: bool = True) -> Explanation:
+        run_id = self.waiting(name, who=who)
+        return self.snapshot().explain(run_id, who=who, sooner=sooner)
+
+    def ranking(self, *, who: Caller) -> list[Ranked]:
+        return self.snapshot().ranking(who=who)
 
     def usage(self, *, who: Caller) -> list[Spent]:
         return [row for row in self._spent() if who.admin or row.user == who.name]
@@ -576,8 +603,8 @@ class LocalEngine:
 
     def _indexed(self, asked: Submission, history: History) -> Indexed:
         reason = self._reasons.get(asked.run_id) if history.state is State.PENDING else None
-        waiting = "" if reason is None else sentence(reason)
-        row = row_of(asked, history, reason=waiting, run_dir=self._store.run(asked).root)
+        waits = "" if reason is None else sentence(reason, local_time)
+        row = row_of(asked, history, reason=waits, run_dir=self._store.run(asked).root)
         return Indexed(
             submission=asked, row=row, stretches=history.stretches, energy_j=history.energy_j
         )

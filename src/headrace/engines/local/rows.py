@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from headrace.core.records import replace
@@ -34,6 +35,11 @@ def row_of(asked: Submission, history: History, *, reason: str, run_dir: Path) -
         priority=asked.priority,
         uid=asked.uid,
     )
+
+
+def local_time(time_s: float) -> str:
+    """As the clock on this machine's wall shows it."""
+    return f"{datetime.fromtimestamp(time_s).astimezone():%Y-%m-%d %H:%M}"
 
 
 def seen_by(who: Caller, row: RunRow, owners: Mapping[str, int | None]) -> RunRow:

@@ -15,9 +15,10 @@ from headrace.control.wiring import local_engine
 from headrace.core.process import marked, wait_readable
 from headrace.core.rundir import RunDir, read_events
 from headrace.core.states import State
-from headrace.engines.contract import Caller, RunNotFound, Submitted
+from headrace.engines.contract import Caller, NotWaiting, RunNotFound, Submitted
 from headrace.engines.local.engine import LocalEngine
 from headrace.engines.local.refusals import NeverFitsHere
+from headrace.schedule.reason import Dependency
 from headrace.spec import make
 
 LEAD = (sys.executable, str(Path(__file__).with_name("played_lead.py")))
@@ -123,6 +124,20 @@ def test_what_can_never_run_is_refused_and_leaves_nothing(place: Place) -> None:
         place.submit(engine, "completes", nodes=100_000)
     assert engine.runs(ended=True, who=ADA) == []
     assert [path.name for path in place.runs.iterdir() if path.is_dir()] == []
+
+
+def test_a_waiting_run_is_explained_and_one_that_runs_is_not(place: Place) -> None:
+    engine = place.engine()
+    running = place.submit(engine, "hangs", time="1h").id
+    waiting = place.submit(engine, "completes", after={"ok": [running]}, array="0-1").id
+    engine.schedule()
+    found = engine.explain(waiting, who=ADA)
+    assert found.run == f"{waiting}_0"
+    assert found.reasons == (Dependency(waits_for=(running,)),)
+    assert found.forecast.start_s == pytest.approx(time.time() + 3600, abs=60)
+    assert engine.ranking(who=ADA) == []
+    with pytest.raises(NotWaiting, match="does not wait: it is RUNNING"):
+        engine.explain(running, who=ADA)
 
 
 def test_a_waiting_run_is_there_after_the_engine_was_lost(place: Place) -> None:
