@@ -1,6 +1,8 @@
 """The promises of ``headrace.schedule``, for every cluster and queue that can be drawn."""
 
 from collections import defaultdict
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,14 +12,18 @@ from tests.schedules import Job, check_nodes, clusters, jobs_for, play
 from headrace.schedule.cluster import Cluster, Qos
 from headrace.schedule.disciplines.conservative import Conservative
 from headrace.schedule.disciplines.easy import Easy
+from headrace.schedule.orders.las import LeastService
 from headrace.schedule.policies import POLICIES, policy
 from headrace.schedule.pool import nodes_of, slices_of
 from headrace.schedule.scheduler import Scheduler
 from headrace.schedule.sites import Sites
-from headrace.schedule.state import Decided
+from headrace.schedule.state import Decided, Policy
 
-policies = st.sampled_from(sorted(POLICIES))
-FIXED = ("easy", "conservative", "fifo")
+SHORT = replace(policy("las"), order=partial(LeastService, thresholds=(50.0, 300.0)))
+PROMOTING = replace(SHORT, order=partial(LeastService, thresholds=(50.0, 300.0), promote=1.0))
+policies = st.sampled_from([*POLICIES.values(), SHORT, PROMOTING])
+RIGID = st.sampled_from([one for one in POLICIES.values() if one.name != "las"])
+FIXED = st.sampled_from([policy(name) for name in ("easy", "conservative", "fifo")])
 
 
 @st.composite
@@ -42,24 +48,24 @@ def could_ever(cluster: Cluster, job: Job) -> bool:
 
 @given(scenes(reserved=True, elastic=True), policies, st.sampled_from((0.0, 30.0)))
 def test_no_node_is_oversubscribed_and_every_gang_is_whole(
-    scene: tuple[Cluster, list[Job]], name: str, stopping_s: float
+    scene: tuple[Cluster, list[Job]], chosen: Policy, stopping_s: float
 ) -> None:
-    check_nodes(play(scene[0], policy(name), scene[1], stopping_s=stopping_s))
+    check_nodes(play(scene[0], chosen, scene[1], stopping_s=stopping_s))
 
 
 @given(scenes(elastic=True), policies)
 def test_whatever_fits_on_the_empty_cluster_runs_in_the_end(
-    scene: tuple[Cluster, list[Job]], name: str
+    scene: tuple[Cluster, list[Job]], chosen: Policy
 ) -> None:
-    played = play(scene[0], policy(name), scene[1])
+    played = play(scene[0], chosen, scene[1])
     assert played.done == {one.queued.id for one in scene[1] if could_ever(scene[0], one)}
 
 
 @given(scenes(reserved=True, elastic=True), policies)
 def test_the_same_queue_gives_the_same_schedule(
-    scene: tuple[Cluster, list[Job]], name: str
+    scene: tuple[Cluster, list[Job]], chosen: Policy
 ) -> None:
-    first, second = (play(scene[0], policy(name), scene[1]) for _ in range(2))
+    first, second = (play(scene[0], chosen, scene[1]) for _ in range(2))
     assert first.told == second.told
 
 
@@ -113,11 +119,11 @@ def test_conservative_never_starts_a_run_after_its_first_reservation(
 
 @given(scenes(reserved=True, elastic=True), policies)
 def test_nobody_else_holds_a_reserved_node_while_it_is_reserved(
-    scene: tuple[Cluster, list[Job]], name: str
+    scene: tuple[Cluster, list[Job]], chosen: Policy
 ) -> None:
     cluster, jobs = scene
     sites = Sites(cluster)
-    for one in play(cluster, policy(name), jobs).stretches:
+    for one in play(cluster, chosen, jobs).stretches:
         for reservation in cluster.reservations:
             if one.job.reservation == reservation.name:
                 assert one.job.user in reservation.users
@@ -136,9 +142,9 @@ TWO_QOS = (
 )
 
 
-@given(scenes(qos=TWO_QOS), policies, st.sampled_from((0.0, 10.0)))
+@given(scenes(qos=TWO_QOS), RIGID, st.sampled_from((0.0, 10.0)))
 def test_preemption_stops_only_who_may_be_stopped_and_helps(
-    scene: tuple[Cluster, list[Job]], name: str, stopping_s: float
+    scene: tuple[Cluster, list[Job]], chosen: Policy, stopping_s: float
 ) -> None:
     cluster, jobs = scene
     qos = {one.name: one for one in TWO_QOS}
@@ -154,7 +160,7 @@ def test_preemption_stops_only_who_may_be_stopped_and_helps(
         if len({stop.by for stop in stops}) == 1:
             check_each_victim_helps(scheduler, {stop.run_id for stop in stops}, now_s)
 
-    played = play(cluster, policy(name), jobs, watch, stopping_s=stopping_s)
+    played = play(cluster, chosen, jobs, watch, stopping_s=stopping_s)
     check_nodes(played)
     assert played.done == {one.queued.id for one in jobs if could_ever(cluster, one)}
 
@@ -178,11 +184,11 @@ def check_each_victim_helps(scheduler: Scheduler, victims: set[str], now_s: floa
         assert starting(spared=victim) != starting(spared="")
 
 
-@given(scenes(qos=TWO_QOS), policies)
+@given(scenes(qos=TWO_QOS), RIGID)
 def test_a_run_that_displaced_others_starts_when_they_are_gone(
-    scene: tuple[Cluster, list[Job]], name: str
+    scene: tuple[Cluster, list[Job]], chosen: Policy
 ) -> None:
-    played = play(scene[0], policy(name), scene[1])
+    played = play(scene[0], chosen, scene[1])
     starts = defaultdict(list)
     for one in played.stretches:
         starts[one.job.id].append(one.start_s)
@@ -191,12 +197,12 @@ def test_a_run_that_displaced_others_starts_when_they_are_gone(
             assert now_s in starts[stop.by]
 
 
-@given(scenes(elastic=True), st.sampled_from(FIXED))
+@given(scenes(elastic=True), FIXED)
 def test_elastic_runs_keep_their_width_in_bounds_and_lose_no_work(
-    scene: tuple[Cluster, list[Job]], name: str
+    scene: tuple[Cluster, list[Job]], chosen: Policy
 ) -> None:
     cluster, jobs = scene
-    played = play(cluster, policy(name), jobs)
+    played = play(cluster, chosen, jobs)
     work: defaultdict[str, float] = defaultdict(float)
     limited = set()
     for one in played.stretches:
@@ -208,3 +214,28 @@ def test_elastic_runs_keep_their_width_in_bounds_and_lose_no_work(
         run = job.queued.id
         if run in played.done and run not in limited:
             assert work[run] == pytest.approx(job.run_s * job.queued.request.nodes_max)
+
+
+@given(scenes(), st.sampled_from((SHORT, PROMOTING)))
+def test_least_service_stops_only_those_of_lower_queues_for_those_it_starts(
+    scene: tuple[Cluster, list[Job]], chosen: Policy
+) -> None:
+    cluster, jobs = scene
+
+    def watch(scheduler: Scheduler, now_s: float, decided: Decided) -> None:
+        assert isinstance(scheduler.order, LeastService)
+        for stop in decided.stops:
+            assert scheduler.order.level(stop.by) < scheduler.order.level(stop.run_id)
+
+    played = play(cluster, chosen, jobs, watch)
+    check_nodes(played)
+    for now_s, decided in played.told:
+        begun = {one.job.id for one in played.stretches if one.start_s == now_s}
+        assert {stop.by for stop in decided.stops} <= begun
+    work: defaultdict[str, float] = defaultdict(float)
+    for one in played.stretches:
+        assert one.end_s is not None
+        work[one.job.id] += one.end_s - one.start_s
+    for job in jobs:
+        if job.queued.id in played.done:
+            assert work[job.queued.id] == pytest.approx(job.run_s)

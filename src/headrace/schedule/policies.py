@@ -2,9 +2,11 @@
 
 from headrace.core.errors import UsageError
 from headrace.schedule.disciplines.conservative import Conservative
+from headrace.schedule.disciplines.displacing import Displacing
 from headrace.schedule.disciplines.easy import Easy
 from headrace.schedule.disciplines.strict import Strict
 from headrace.schedule.orders.fixed import Fifo, Sjf
+from headrace.schedule.orders.las import LeastService
 from headrace.schedule.orders.multifactor import FairShare
 from headrace.schedule.state import Policy
 
@@ -15,7 +17,9 @@ POLICIES = {
         Policy("sjf", Sjf, Strict),
         Policy("easy", Fifo, Easy),
         Policy("easy-fairshare", FairShare, Easy),
+        Policy("sjf-easy", Sjf, Easy),
         Policy("conservative", Fifo, Conservative),
+        Policy("las", LeastService, Displacing, displaces=False),
     )
 }
 

@@ -9,6 +9,7 @@ got: the nodes, how many slices on each, and what was taken of each.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import le
 from typing import NamedTuple
 
 from headrace.schedule.capacity import is_kind_name
@@ -224,6 +225,14 @@ class Pool:
     def give(self, grants: Grants) -> None:
         for grant in grants:
             self._move(grant.nodes, grant.take, 1)
+
+    def holds(self, grants: Grants) -> bool:
+        """Whether all of the grants is free."""
+        return all(
+            not grant.nodes & nodes or all(map(le, grant.take, level[1:]))
+            for grant in grants
+            for level, nodes in self.levels.items()
+        )
 
     def floor(self, other: "Pool", nodes: int) -> "Pool":
         """This pool, but each of ``nodes`` has the less of both of everything."""

@@ -76,7 +76,7 @@ class Scheduler:
         self.stops: list[Stop] = []
         self.released = True
         self.stamp = self.epoch = 0
-        self._preempting = any(one.preempts for one in cluster.qos)
+        self._preempting = policy.displaces and any(one.preempts for one in cluster.qos)
         self._demands: dict[tuple[Shape, int], Demand] = {}
         self._started: list[Waiting] = []
         self._elastic = 0

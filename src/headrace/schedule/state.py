@@ -162,13 +162,18 @@ class Discipline(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """``name`` is what users type. Orders and disciplines hold state: one of each a scheduler."""
+    """``name`` is what users type. Orders and disciplines hold state: one of each a scheduler.
+
+    ``elastic``: widths change; ``displaces``: a QOS may preempt others. A discipline that displaces
+    by a rule of its own must be alone with it.
+    """
 
     name: str
     order: Callable[[Cluster], Order]
     discipline: Callable[[], Discipline]
     prefer: Preference = "pack"
     elastic: bool = True
+    displaces: bool = True
 
     def placing(self, prefer: Preference) -> "Policy":
         """The same, but nodes are chosen so."""
