@@ -290,7 +290,8 @@ def _shortage(short: Shortage, request: Request, when: When) -> str:
         return f"{format_bytes(short.needed)} memory ({free}{held})"
     if short.kind == "nodes":
         return f"{describe(request)} ({short.free} of them fit now{held})"
-    return f"{short.needed} {short.kind} ({short.free} free{held})"
+    kind = short.kind[:-1] if short.needed == 1 else short.kind
+    return f"{short.needed} {kind} ({short.free} free{held})"
 
 
 def _holder(holder: Holder, kind: str, when: When) -> str:

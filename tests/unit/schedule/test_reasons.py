@@ -265,7 +265,7 @@ def test_runs_on_other_nodes_are_not_in_the_way() -> None:
         job("b-4", 1, partitions=("right",)),
     ]
     scheduler = decided(jobs, how="fifo", partitions=partitions)
-    assert words(scheduler, "b-4") == ["waits for 1 CPUs (0 free, a-2 holds 16 until 01:00)"]
+    assert words(scheduler, "b-4") == ["waits for 1 CPU (0 free, a-2 holds 16 until 01:00)"]
 
 
 def test_a_run_for_which_others_are_being_stopped_names_them() -> None:
