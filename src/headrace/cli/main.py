@@ -39,6 +39,7 @@ COMMANDS = {
     "nodes": "Show what this machine has.",
     "doctor": "Find what makes runs on this machine fail or slow.",
     "data": "Make and inspect token data sets.",
+    "cluster": "Start a whole Slurm cluster on this machine, or write the files of a real one.",
     "checkpoint": "List and verify checkpoints.",
     "demo": "Take a small model from job file to report.",
     "schema": "Print the JSON Schema of job files.",

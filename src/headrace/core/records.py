@@ -47,6 +47,11 @@ def decode(data: bytes | str, kind: type[R]) -> R:
         raise DecodeError(_TOO_DEEP) from error
 
 
+def convert(value: object, kind: type[R]) -> R:
+    """Dicts and lists, as from TOML, as a record. Raise ``DecodeError``."""
+    return msgspec.convert(value, kind)
+
+
 class LineDecoder(Generic[R]):
     """A reusable decoder of one line, also for unions of tagged records."""
 

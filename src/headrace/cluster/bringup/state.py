@@ -1,0 +1,53 @@
+"""Where the virtual cluster of this machine is kept, and the file that says what was made of it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from headrace.cluster.bringup.errors import NoCluster, NoSuchNode, RootNeeded
+from headrace.cluster.bringup.plan import Box, Cluster
+from headrace.core.records import read_record, write_record
+
+_FILE = "cluster.json"
+
+
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """Readable to all: the users of the cluster find its slurm.conf here."""
+    return Path(environ.get("HEADRACE_CLUSTER") or "/var/lib/headrace-cluster")
+
+
+def save(cluster: Cluster) -> None:
+    write_record(Path(cluster.folder, _FILE), cluster)
+
+
+def load(folder: Path) -> Cluster:
+    """Raise ``NoCluster``."""
+    found = find(folder)
+    if found is None:
+        raise NoCluster(folder)
+    return found
+
+
+def find(folder: Path) -> Cluster | None:
+    try:
+        return read_record(folder / _FILE, Cluster)
+    except FileNotFoundError:
+        return None
+
+
+def state_file(folder: Path) -> Path:
+    return folder / _FILE
+
+
+def node(cluster: Cluster, name: str) -> Box:
+    """Raise ``NoSuchNode``."""
+    for box in cluster.nodes:
+        if box.name == name:
+            return box
+    raise NoSuchNode(name, [box.name for box in cluster.nodes])
+
+
+def require_root(verb: str) -> None:
+    """Raise ``RootNeeded``."""
+    if os.geteuid() != 0:
+        raise RootNeeded(verb, os.geteuid())
