@@ -23,7 +23,6 @@ _MARIADB = (
 
 def start_script(cluster: Cluster, box: Box) -> str:
     joins = [f"echo $$ > {folder}/cgroup.procs" for folder in cluster.cgroups(box)]
-    network = "" if box.link is None else "--net "
     groups = "--cgroup " if joins else ""
     return _script(
         f"Make the namespaces of {box.name}.",
@@ -31,14 +30,13 @@ def start_script(cluster: Cluster, box: Box) -> str:
             "umask 022",
             f"export {MARK}={cluster.id} LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin",
             *joins,
-            f"exec unshare --pid --fork --kill-child --mount --propagation private --uts --ipc "
-            f"{network}{groups}sh {cluster.path('boxes', box.name, 'init')}",
+            "exec unshare --pid --fork --kill-child --mount --propagation private --uts --ipc"
+            f" --net {groups}sh {cluster.path('boxes', box.name, 'init')}",
         ],
     )
 
 
 def init_script(cluster: Cluster, box: Box) -> str:
-    node = box.link is not None
     return _script(
         f"Process 1 of {box.name}.",
         [
@@ -47,10 +45,10 @@ def init_script(cluster: Cluster, box: Box) -> str:
             "mount -t tmpfs -o mode=755 tmpfs /run",
             "mkdir -p /run/munge /run/mysqld /run/lock",
             f"mount --bind {cluster.path('etc', 'hosts')} /etc/hosts",
-            *(_node_mounts(cluster) if node else []),
-            *(_network(cluster, box) if node else []),
+            *([] if box.is_head else _node_mounts(cluster)),
+            *_network(cluster, box),
             *_munged(cluster, box),
-            *(_slurmd(cluster) if node else _mariadb(cluster)),
+            *(_mariadb(cluster) if box.is_head else _slurmd(cluster)),
             "# Reap what is orphaned here, until the plug is pulled.",
             "while :; do sleep 86400 & wait $!; done",
         ],
@@ -90,7 +88,6 @@ def _network(cluster: Cluster, box: Box) -> Iterable[str]:
     yield "    tries=$((tries - 1)); [ $tries -gt 0 ] || exit 1; sleep 0.05"
     yield "done"
     yield f"ip address add {box.address}/24 dev eth0"
-    yield f"ip route add default via {cluster.head.address}"
     if cluster.request.bandwidth is not None:
         yield shlex.join(shape("eth0", cluster.request.bandwidth))
 

@@ -46,9 +46,8 @@ def start(cluster: Cluster, box: Box) -> None:
         if started.poll() is not None or time.monotonic() > deadline_s:
             raise DaemonSilent(f"the namespaces of {box.name}", _START_S, log, tail(log))
         time.sleep(0.02)
-    if box.link is not None:
-        for command in cables.cable_commands(cluster, box, init):
-            process.run(command)
+    for command in cables.cable_commands(cluster, box, init):
+        process.run(command)
 
 
 def boot_log(cluster: Cluster, box: Box) -> Path:
@@ -102,8 +101,7 @@ def inside(cluster: Cluster, box: Box, command: Sequence[str]) -> list[str]:
     if init is None:
         log = boot_log(cluster, box)
         raise DaemonSilent(f"process 1 of {box.name}", 0, log, tail(log))
-    network = [] if box.link is None else ["--net"]
-    names = ["--mount", "--uts", "--ipc", "--pid", *network]
+    names = ["--mount", "--uts", "--ipc", "--pid", "--net"]
     mark = f"{MARK}={cluster.id}"
     return ["env", mark, "nsenter", f"--target={init}", *names, "--wd=/", "--", *command]
 

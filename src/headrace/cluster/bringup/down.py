@@ -13,7 +13,7 @@ from pathlib import Path
 
 from headrace.cluster.bringup import boxes, state
 from headrace.cluster.bringup.errors import LeftBehind
-from headrace.cluster.bringup.plan import CGROUP, MARK, Cluster
+from headrace.cluster.bringup.plan import MARK, Cluster
 from headrace.core import process
 from headrace.core.process import CommandFailed, run
 
@@ -67,12 +67,11 @@ def _remove_links(cluster: Cluster) -> list[str]:
 
 def _remove_cgroups(cluster: Cluster) -> list[str]:
     left = []
-    for hierarchy in cluster.hierarchies:
-        top = Path(hierarchy.mount, CGROUP)
+    for top in cluster.cgroup_tops:
         for folder, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
-        if top.exists():
+        if Path(top).exists():
             left.append(f"control group {top}")
     return left
 

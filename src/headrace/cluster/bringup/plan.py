@@ -1,9 +1,10 @@
 """What ``up`` is about to make: boxes, links, addresses, folders. Pure; also the state file.
 
-A box is a set of namespaces held by one init process: the head (its network is the machine's own)
-or a node (with a network of its own, a cable to the bridge). To kill the init is to pull the plug.
+A box is a set of namespaces held by one init process: the head (slurmctld and all it needs) or a
+node, each with a cable to the bridge. To kill the init is to pull the plug.
 The plan is on disk before anything of it exists, and names all that may exist outside the boxes:
 links, control groups, one folder. Processes and mounts live in boxes, or carry the cluster's mark.
+The cluster's id is part of every name, so that nothing of anybody else's is ever taken for ours.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,6 @@ from headrace.core.records import Record
 
 MARK = "HEADRACE_CLUSTER_ID"
 """The environment variable that every process we start carries."""
-BRIDGE = "hrbr"
-CGROUP = "headrace-cluster"
 HEAD = "head"
 NODES_MAX = 100
 _CONTROLLERS = ("cpuacct", "cpuset", "devices", "freezer", "memory")
@@ -29,11 +28,15 @@ class Hierarchy(Record, frozen=True, kw_only=True):
 
 
 class Box(Record, frozen=True, kw_only=True):
-    """``link`` is the machine's end of a node's cable; None for the head."""
+    """``link`` is the machine's end of its cable."""
 
     name: str
     address: str
-    link: str | None
+    link: str
+
+    @property
+    def is_head(self) -> bool:
+        return self.name == HEAD
 
 
 class Request(Record, frozen=True, kw_only=True):
@@ -64,8 +67,12 @@ class Cluster(Record, frozen=True, kw_only=True):
     hierarchies: tuple[Hierarchy, ...]
 
     @property
+    def bridge(self) -> str:
+        return bridge_name(self.id)
+
+    @property
     def links(self) -> list[str]:
-        return [BRIDGE, *(box.link for box in self.nodes if box.link is not None)]
+        return [self.bridge, *(box.link for box in self.boxes)]
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -73,16 +80,30 @@ class Cluster(Record, frozen=True, kw_only=True):
 
     def cgroups(self, box: Box) -> list[str]:
         """Folders of a node, one a hierarchy; the head's daemons stay where they are."""
-        if box.link is None:
+        if box.is_head:
             return []
-        return [f"{one.mount}/{CGROUP}/{box.name}" for one in self.hierarchies]
+        return [f"{top}/{box.name}" for top in self.cgroup_tops]
+
+    @property
+    def cgroup_tops(self) -> list[str]:
+        return [f"{one.mount}/headrace-{self.id}" for one in self.hierarchies]
 
     def path(self, *parts: str) -> Path:
         return Path(self.folder, *parts)
 
     @property
+    def machine_address(self) -> str:
+        """This machine's own address on the bridge: where srun listens."""
+        return f"{self.prefix}.253"
+
+    @property
     def conf(self) -> Path:
         return self.path("etc", "slurm.conf")
+
+
+def bridge_name(identity: str) -> str:
+    """A link's name has at most 15 characters: hr, six of the id, and for a cable -100."""
+    return f"hr{identity[:6]}"
 
 
 def make_cluster(
@@ -102,9 +123,13 @@ def make_cluster(
         folder=str(folder),
         prefix=prefix,
         request=request,
-        head=Box(name=HEAD, address=f"{prefix}.254", link=None),
+        head=Box(name=HEAD, address=f"{prefix}.254", link=f"{bridge_name(identity)}-0"),
         nodes=tuple(
-            Box(name=f"n{number}", address=f"{prefix}.{number}", link=f"hr{number}")
+            Box(
+                name=f"n{number}",
+                address=f"{prefix}.{number}",
+                link=f"{bridge_name(identity)}-{number}",
+            )
             for number in range(1, request.nodes + 1)
         ),
         hierarchies=tuple(hierarchies),

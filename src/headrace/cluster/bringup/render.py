@@ -171,13 +171,22 @@ def _node(group: Nodes, trusted: bool) -> str:
         f"RealMemory={group.memory_mib}",
     ]
     if group.gpus:
-        words.append("Gres=" + ",".join(f"gpu:{one.type}:{one.count}" for one in group.gpus))
+        words.append("Gres=" + ",".join(_gres(group.gpus)))
     if group.features:
         words.append("Feature=" + ",".join(group.features))
     if group.weight is not None:
         words.append(f"Weight={group.weight}")
     source = "as they are given to jobs" if trusted else "as slurmd -C prints it; RealMemory in MiB"
     return f"# {group.names}: {source}\n{' '.join([*words, 'State=UNKNOWN'])}"
+
+
+def _gres(gpus: Iterable[GpuSet]) -> Iterator[str]:
+    """One word a type: gres.conf says which of them are beside which cores."""
+    counts: dict[str, int] = {}
+    for one in gpus:
+        counts[one.type] = counts.get(one.type, 0) + one.count
+    for kind, count in counts.items():
+        yield f"gpu:{kind}:{count}"
 
 
 def _partition(one: Partition) -> str:
@@ -202,6 +211,8 @@ def gres_conf(nodes: Iterable[Nodes]) -> str:
         "AutoDetect=off",
     ]
     for group in nodes:
+        if not group.gpus:
+            continue
         lines += ["", f"# {group.names}: CUDA_VISIBLE_DEVICES is set from the order of the files."]
         lines += [_gpu(group, one) for one in group.gpus]
     return "\n".join(lines) + "\n"

@@ -89,7 +89,6 @@ class Timing(Part, frozen=True, kw_only=True):
     slurmd_timeout_s: int = 300
     kill_wait_s: int = 30
     credential_s: int = 120
-    grace_s: int = 0
 
 
 class Site(Part, frozen=True, kw_only=True):

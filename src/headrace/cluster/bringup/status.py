@@ -61,8 +61,6 @@ def slurm_states(cluster: Cluster) -> dict[str, str] | None:
 
 
 def _cable(box: Box) -> str:
-    if box.link is None:
-        return "none"
     try:
         flags = int(Path("/sys/class/net", box.link, "flags").read_text(), 16)
     except FileNotFoundError:

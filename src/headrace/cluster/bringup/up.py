@@ -82,18 +82,14 @@ def plan_cluster(request: Request, folder: Path) -> Cluster:
     if prefix is None:
         rule = "10.85.0.0/24 to 10.99.0.0/24 all have routes"
         raise RequestInvalid("--virtual", request.nodes, rule, "free one of these networks")
-    cluster = make_cluster(
+    return make_cluster(
         request,
-        identity=secrets.token_hex(8),
+        identity=secrets.token_hex(4),
         maker=process.identify(os.getpid()),
         folder=folder,
         prefix=prefix,
         hierarchies=_writable_hierarchies() if request.proctrack != "linuxproc" else [],
     )
-    taken = [link for link in cluster.links if Path("/sys/class/net", link).exists()]
-    if taken:
-        raise ClusterExists(f"network links {', '.join(taken)}")
-    return cluster
 
 
 def _writable_hierarchies() -> list[Hierarchy]:
@@ -136,12 +132,12 @@ def _make(cluster: Cluster, say: Say) -> None:
 
 
 def _write_files(cluster: Cluster) -> None:
-    for name in ("etc", "log", "run", "boxes"):
+    for name in ("etc", "log", "run", "boxes", "spool"):
         cluster.path(name).mkdir(mode=0o755)
-    for name in ("slurmctld", "spool", "mariadb"):
+    for name in ("slurmctld", "mariadb"):
         cluster.path(name).mkdir(mode=0o700)
     for box in cluster.nodes:
-        cluster.path("spool", box.name).mkdir(mode=0o700)
+        cluster.path("spool", box.name).mkdir(mode=0o755)
     node = probe()
     hardware = virtual.Hardware(
         sockets=node.sockets,
@@ -151,7 +147,7 @@ def _write_files(cluster: Cluster) -> None:
     )
     write_files(render(virtual.site_of(cluster, hardware)), cluster.path("etc"), MODES)
     hosts = ["127.0.0.1 localhost", *(f"{box.address} {box.name}" for box in cluster.boxes)]
-    hosts.append(f"{cluster.head.address} {os.uname().nodename}")
+    hosts.append(f"{cluster.machine_address} {os.uname().nodename}")
     write_file(cluster.path("etc", "hosts"), ("\n".join(hosts) + "\n").encode())
     write_file(cluster.path("etc", "munge.key"), secrets.token_bytes(128), mode=0o400)
     write_file(cluster.path("etc", "env"), env_text(cluster).encode())

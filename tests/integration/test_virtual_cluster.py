@@ -1,0 +1,225 @@
+"""A whole Slurm cluster on this machine: what it does, and that it leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.integration.machine import User
+from tests.integration.virtual import Virtual, no_cluster, virtual_cluster
+
+from headrace.core.process import marked
+
+pytestmark = pytest.mark.slow
+PATIENT_S = 120.0
+FLAGS = ("--gpus-per-node", "2", "--partitions", "main,short=1-2@10:00")
+
+
+@pytest.fixture(scope="module")
+def ada() -> Iterator[str]:
+    if os.geteuid() != 0:
+        pytest.skip("a virtual cluster needs root")
+    user = User(f"ada{os.getpid()}")
+    yield user.name
+    user.remove()
+
+
+@pytest.fixture(scope="module")
+def cluster(ada: str) -> Iterator[Virtual]:
+    with virtual_cluster(3, "--user", ada, *FLAGS) as made:
+        yield made
+
+
+def eventually(what: Callable[[], bool], *, limit_s: float = PATIENT_S) -> None:
+    end_s = time.monotonic() + limit_s
+    while not what():
+        assert time.monotonic() < end_s, "it never came true"
+        time.sleep(0.5)
+
+
+def test_a_job_of_an_ordinary_user_runs_on_all_nodes(cluster: Virtual, ada: str) -> None:
+    said = cluster.slurm("srun", "-N3", "sh", "-c", "hostname; id -un", user=ada).split()
+    assert sorted(said) == [*[ada] * 3, "n1", "n2", "n3"]
+
+
+def test_a_user_who_was_not_named_may_not_submit(cluster: Virtual) -> None:
+    with pytest.raises(AssertionError, match="Invalid account"):
+        cluster.slurm("srun", "hostname", user="nobody")
+
+
+def test_the_printed_environment_is_all_a_shell_needs(cluster: Virtual, ada: str) -> None:
+    line = cluster("env")
+    assert line == f"export SLURM_CONF={cluster.folder}/etc/slurm.conf\n"
+    words = ["env", "-u", "SLURM_CONF", "sh", "-c", f"{line.strip()}; sinfo -h -o %P"]
+    assert cluster.run(words, user=ada).split() == ["main*", "short"]
+
+
+def test_a_job_sees_the_gpus_it_was_given_and_can_open_no_other(cluster: Virtual, ada: str) -> None:
+    holder = cluster.slurm(
+        "sbatch", "--parsable", "-wn1", "-n1", "--mem=100", "--gres=gpu:1", "--wrap=sleep 600",
+        "-o/dev/null", user=ada,
+    ).strip()  # fmt: skip
+    eventually(lambda: cluster.slurm("squeue", "-hj", holder, "-o%T").strip() == "RUNNING")
+    ask = "echo $SLURM_STEP_GPUS $CUDA_VISIBLE_DEVICES; cat /dev/nvidia0 /dev/nvidia1 2>&1"
+    asked = ("srun", "-wn1", "-n1", "--mem=100", "--gres=gpu:1", "--overlap", "sh", "-c")
+    said = cluster.slurm(*asked, f"{ask}; true", user=ada)
+    cluster.slurm("scancel", holder)
+    assert said.splitlines()[0] == "1 0", "CUDA counts only the devices that the job may open"
+    assert "nvidia0: Operation not permitted" in said
+    assert "nvidia1: No such device or address" in said
+
+
+def test_accounting_knows_the_job_its_account_and_its_end(cluster: Virtual, ada: str) -> None:
+    wrap = ("sbatch", "--parsable", "--wait", "-o/dev/null", "--account=lab2", "--wrap=exit 3")
+    done = subprocess.run(
+        wrap, env=cluster.environ, user=ada, cwd="/", capture_output=True, text=True,
+        timeout=PATIENT_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    asked = ("sacct", "-nXPj", done.stdout.strip(), "-o", "user,account,state,exitcode")
+    eventually(lambda: cluster.slurm(*asked).strip() == f"{ada}|lab2|FAILED|3:0")
+
+
+def test_a_higher_qos_takes_the_place_of_a_lower_one(cluster: Virtual, ada: str) -> None:
+    common = ("sbatch", "--parsable", "-o/dev/null", "-N3", "--exclusive")
+    low = cluster.slurm(*common, "--qos=low", "--wrap=sleep 600", user=ada).strip()
+    eventually(lambda: cluster.slurm("squeue", "-hj", low, "-o%T").strip() == "RUNNING")
+    high = cluster.slurm(*common, "--qos=high", "--wrap=true", user=ada).strip()
+    eventually(lambda: "COMPLETED" in cluster.slurm("sacct", "-nXPj", high, "-ostate"))
+    eventually(lambda: cluster.slurm("squeue", "-hj", low, "-o%T").strip() == "RUNNING")
+    assert "Restarts=1" in cluster.slurm("scontrol", "show", "job", low)
+    cluster.slurm("scancel", low)
+
+
+def test_memory_beyond_what_was_asked_for_ends_the_job(cluster: Virtual, ada: str) -> None:
+    hog = "head -c 400M /dev/zero | tail | wc -c"
+    script = ("sbatch", "--parsable", "-o/dev/null", "-n1", "--mem=50", f"--wrap={hog}")
+    job = cluster.slurm(*script, user=ada).strip()
+    eventually(lambda: "OUT_OF_ME" in cluster.slurm("sacct", "-nXPj", job, "-ostate"))
+
+
+def test_a_node_without_power_and_one_without_a_cable_are_down_and_come_back(
+    cluster: Virtual,
+) -> None:
+    cluster("kill-node", "n2")
+    cluster("cut", "n3")
+    found = {box["name"]: box for box in json.loads(cluster("status", "--json"))["boxes"]}
+    assert (found["n2"]["powered"], found["n3"]["powered"]) == (False, True)
+    assert (found["n1"]["cable"], found["n3"]["cable"]) == ("up", "cut")
+    eventually(lambda: [cluster.states()[name] for name in ("n2", "n3")] == ["down*", "down*"])
+    cluster("start-node", "n2")
+    cluster("join", "n3")
+    eventually(lambda: set(cluster.states().values()) == {"idle"}, limit_s=400)
+    said = cluster.slurm("srun", "-wn2,n3", "-N2", "hostname").split()
+    assert sorted(said) == ["n2", "n3"]
+
+
+def test_a_node_has_its_own_network_devices_and_processes(cluster: Virtual) -> None:
+    look = "hostname; ls /sys/class/net; ls /sys/fs/cgroup; ps -e -o comm="
+    said = cluster("exec", "n1", "--", "sh", "-c", look).split()
+    assert said[:3] == ["n1", "eth0", "lo"]
+    assert "slurmd" in said
+    assert "slurmctld" not in said
+    assert "memory" in said or not cluster.plan.hierarchies
+
+
+def test_a_second_one_is_refused(cluster: Virtual) -> None:
+    with pytest.raises(AssertionError, match="HR-CLUSTER-003: there is a virtual cluster already"):
+        cluster("up", "--virtual", "1")
+
+
+# --- and nothing is left --------------------------------------------------------------------
+
+
+def seen(parent: Path) -> dict[str, object]:
+    """All that a cluster could leave on the machine. Zombies are their parent's affair."""
+    links = {f"/proc/{pid}/ns/{kind}" for pid in os.listdir("/proc") if pid.isdigit()
+             for kind in ("mnt", "pid", "net", "uts", "ipc", "cgroup")}  # fmt: skip
+    namespaces = set()
+    for link in links:
+        try:
+            namespaces.add(os.readlink(link))
+        except OSError:
+            continue
+    return {
+        "namespaces": namespaces,
+        "mounts": Path("/proc/self/mounts").read_text(),
+        "links": sorted(os.listdir("/sys/class/net")),
+        "routes": subprocess.run(["ip", "route"], capture_output=True, check=False).stdout,
+        "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob("*/headrace-*")},
+        "files": {name: sorted(os.listdir(name)) for name in ("/run", "/dev", "/var/lib", parent)},
+    }
+
+
+def gone(made: Virtual, before: dict[str, object], mark: str) -> bool:
+    return seen(made.folder.parent) == before and not marked("HEADRACE_CLUSTER_ID", mark)
+
+
+@pytest.fixture
+def place() -> Iterator[Virtual]:
+    with no_cluster() as made:
+        yield made
+
+
+def test_down_leaves_nothing_while_jobs_run_or_are_suspended(place: Virtual) -> None:
+    before = seen(place.folder.parent)
+    place("up", "--install", "--virtual", "2", *FLAGS)
+    jobs = [
+        place.slurm("sbatch", "--parsable", "-o/dev/null", f"-wn{n}", "--wrap=sleep 600").strip()
+        for n in (1, 2)
+    ]
+    eventually(lambda: place.slurm("squeue", "-ho%T").split() == ["RUNNING"] * 2)
+    place.slurm("scontrol", "suspend", jobs[0])
+    time.sleep(4)
+    mark = place.plan.id
+    place("down")
+    eventually(lambda: gone(place, before, mark), limit_s=20)
+    place("down")
+
+
+def test_down_leaves_nothing_after_kill_9_of_every_daemon(place: Virtual) -> None:
+    before = seen(place.folder.parent)
+    place("up", "--install", "--virtual", "2")
+    mark = place.plan.id
+    for pid in reversed(marked("HEADRACE_CLUSTER_ID", mark)):
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        if name not in ("sh", "unshare", "sleep"):
+            os.kill(pid, signal.SIGKILL)
+    assert json.loads(place("status", "--json"))["phase"] == "broken"
+    place("down")
+    eventually(lambda: gone(place, before, mark), limit_s=20)
+
+
+@pytest.mark.parametrize("after_s", [0.4, 0.7, 1.5, 4.0])
+def test_down_leaves_nothing_after_kill_9_of_the_bring_up(place: Virtual, after_s: float) -> None:
+    before = seen(place.folder.parent)
+    maker = subprocess.Popen(
+        place.command("up", "--install", "--virtual", "2"),
+        env=place.environ,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    time.sleep(after_s)
+    maker.kill()
+    maker.wait()
+    mark = place.plan.id if place.folder.exists() else "none"
+    place("down")
+    eventually(lambda: gone(place, before, mark), limit_s=20)
+
+
+def test_down_ends_a_bring_up_that_is_still_at_work(place: Virtual) -> None:
+    before = seen(place.folder.parent)
+    maker = subprocess.Popen(
+        place.command("up", "--install", "--virtual", "2"),
+        env=place.environ,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    eventually((place.folder / "cluster.json").exists)
+    place("down")
+    assert maker.wait(timeout=20) != 0
+    eventually(lambda: gone(place, before, "none"), limit_s=20)
