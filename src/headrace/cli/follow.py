@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from headrace.core.rundir import RunDir
 
 if TYPE_CHECKING:
-    from headrace.control.client import Client
+    from headrace.control.door import Door
 
 _PIECE_BYTES = 1 << 20
 
@@ -59,7 +59,7 @@ class Follower:
 class Distant:
     """As ``Follower``, through the daemon: for an admin, who may not read another's files."""
 
-    def __init__(self, client: "Client", run_id: str, *, attempt: int | None = None) -> None:
+    def __init__(self, client: "Door", run_id: str, *, attempt: int | None = None) -> None:
         self._client = client
         self._run_id = run_id
         self._attempt = attempt

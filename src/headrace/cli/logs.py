@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from headrace.cli.follow import Lines
-    from headrace.control.client import Client
+    from headrace.control.door import Door
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 _PAUSE_MIN_S, _PAUSE_MAX_S = 0.03, 0.5
@@ -41,7 +41,7 @@ def logs(
     _until_ended(client, name, [(follower, printer)])
 
 
-def _of_the_machine(client: "Client", run: str, attempt: int | None = None) -> "Lines":
+def _of_the_machine(client: "Door", run: str, attempt: int | None = None) -> "Lines":
     """Our own files are read as they are; those of others through the daemon, if it lets us."""
     from headrace.cli.follow import Distant, Follower
     from headrace.core.rundir import RunDir
@@ -73,7 +73,7 @@ class Printer:
         return bool(lines)
 
 
-def follow_runs(client: "Client", name: str, runs: Sequence[str]) -> None:
+def follow_runs(client: "Door", name: str, runs: Sequence[str]) -> None:
     """Print the logs of ``runs`` until ``name``, which stands for all, has ended."""
     from headrace.cli.connection import run_dir
     from headrace.cli.follow import Follower
@@ -88,7 +88,7 @@ def follow_runs(client: "Client", name: str, runs: Sequence[str]) -> None:
     _until_ended(client, name, shown)
 
 
-def _until_ended(client: "Client", name: str, shown: "Sequence[tuple[Lines, Printer]]") -> None:
+def _until_ended(client: "Door", name: str, shown: "Sequence[tuple[Lines, Printer]]") -> None:
     """Looks often while lines come, and less and less often while none do."""
     pause_s = _PAUSE_MIN_S
     while True:

@@ -69,6 +69,9 @@ class LazyGroup(TyperGroup):
 @app.callback(cls=LazyGroup)
 def headrace(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    engine: Annotated[
+        str, typer.Option("--engine", help="Where runs are: local, slurm or auto. In any place.")
+    ] = "auto",
 ) -> None:
     """One job description, from plan to served model, on a laptop or on Slurm."""
 
@@ -99,12 +102,26 @@ def split_command(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...] 
     return words[:at], tuple(words[at + 1 :])
 
 
+def take_engine(arguments: Sequence[str]) -> list[str]:
+    """Without ``--engine NAME``, which stands anywhere before ``--``; it sets HEADRACE_ENGINE."""
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    for at, word in enumerate(words[:end]):
+        name, equals, value = word.partition("=")
+        if name != "--engine":
+            continue
+        length = 1 if equals else 2
+        os.environ["HEADRACE_ENGINE"] = value if equals else (words[at + 1 : end] or [""])[0]
+        return words[:at] + words[at + length :]
+    return words
+
+
 def main() -> None:
     """Entry point of ``headrace``. The one place where an error becomes an exit status."""
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"headrace {__version__}\n")
         return
-    arguments, command = split_command(sys.argv[1:])
+    arguments, command = split_command(take_engine(sys.argv[1:]))
     try:
         make_command().main(args=arguments, prog_name="headrace", obj=command)
     except HeadraceError as error:

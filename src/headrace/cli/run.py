@@ -11,8 +11,9 @@ import typer
 from headrace.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from headrace.control.client import Client
-    from headrace.engines.contract import Submitted
+    from headrace.control.door import Door
+    from headrace.core.order import Order
+    from headrace.engines.contract import Batch, Submitted
     from headrace.spec.job import JobSpec
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -74,7 +75,7 @@ def run(
     after_any: Annotated[Texts, _flag("after.any", "Start after this run ended.")] = None,
     after_notok: Annotated[Texts, _flag("after.notok", "Start after this run failed.")] = None,
     restart_max: Annotated[Text, _flag("restart.max", "Restarts at most.")] = None,
-    restart_on: Annotated[Texts, _flag("restart.on", "preempt, node, hang, oom, error.")] = None,
+    restart_on: Annotated[Texts, _flag("restart.on", "preempt, node, error, ...")] = None,
     checkpoint_every: Annotated[Text, _flag("checkpoint.every", "10m or 500 steps.")] = None,
     checkpoint_keep: Annotated[Text, _flag("checkpoint.keep", "Checkpoints to keep.")] = None,
     checkpoint_grace: Annotated[Text, _flag("checkpoint.grace", "Time to save on a stop.")] = None,
@@ -116,9 +117,7 @@ def run(
     environment = submitted_environment(spec.secrets, os.environ)
     client = connect()
     if dry_run:
-        from headrace.core.records import encode
-
-        typer.echo(encode(client.dry_run(to_yaml(spec))).decode())
+        _show_order(client.dry_run(to_yaml(spec)), as_json=as_json)
         return
     submitted = client.submit(to_yaml(spec), environment, script=script_of(spec))
     _announce(submitted, as_json=as_json)
@@ -187,6 +186,21 @@ def submitted_environment(secrets: tuple[str, ...], environ: Mapping[str, str]) 
     }
 
 
+def _show_order(order: "Order | Batch", *, as_json: bool) -> None:
+    """A batch script is shown as it is; what a lead is told has no other form than JSON."""
+    from headrace.core.records import encode
+    from headrace.engines.contract import Batch
+
+    if as_json or not isinstance(order, Batch):
+        typer.echo(encode(order).decode())
+        return
+    import shlex
+
+    for note in order.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"# {shlex.join(order.argv)}\n{order.script}", nl=False)
+
+
 def _announce(submitted: "Submitted", *, as_json: bool) -> None:
     for note in submitted.notes:
         typer.echo(f"note: {note}", err=True)
@@ -199,7 +213,7 @@ def _announce(submitted: "Submitted", *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _stay(client: "Client", submitted: "Submitted", *, follow: bool) -> int:
+def _stay(client: "Door", submitted: "Submitted", *, follow: bool) -> int:
     """Wait for the end. An interrupt leaves the run alone."""
     from headrace.cli.outcome import exit_status, line
     from headrace.core.errors import EXIT_INTERRUPTED

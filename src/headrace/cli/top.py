@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from headrace.control.client import Client
+    from headrace.control.door import Door
     from headrace.core.events import Placed
     from headrace.engines.contract import RunRow
     from headrace.schedule.capacity import Capacity
@@ -54,7 +54,7 @@ def top(
             live.update(_screen(client), refresh=True)
 
 
-def _screen(client: "Client") -> "RenderableType":
+def _screen(client: "Door") -> "RenderableType":
     return render(client.nodes(), client.runs(ended=False), time.time())
 
 

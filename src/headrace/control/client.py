@@ -118,6 +118,10 @@ class Client:
         folder = system_state(self._environ) if self.system else state_folder(self._environ)
         return folder / "daemon.log"
 
+    def runs_folder(self) -> str:
+        """Where the caller's run directories are. Asks the daemon only where it alone knows."""
+        return str(self._runs) if self._runs is not None else self.daemon().runs
+
     # --- what can be asked --------------------------------------------------------------------
 
     def submit(

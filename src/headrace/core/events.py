@@ -16,7 +16,10 @@ from headrace.core.records import LineDecoder, Record, Tagged
 
 
 class Placed(Record, frozen=True, kw_only=True):
-    """One node's slice of the machine as given to an attempt."""
+    """One node's slice of the machine as given to an attempt.
+
+    Without ``cpus`` in an order, the node's agent finds out what it may use, GPUs, too.
+    """
 
     node: str
     address: str

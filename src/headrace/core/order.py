@@ -11,9 +11,9 @@ from headrace.core.records import Record
 class RestartPolicy(Record, frozen=True, kw_only=True):
     """When a new attempt follows a failed one.
 
-    ``on``: preempt, node, hang, oom, error. ``silent_error``: whether a program that never reported
-    a step is restarted on error, too (only when the job file says so; else a typo would run ten
-    times).
+    ``on``: preempt, node, hang, oom, error, time. ``silent_error``: whether a program that never
+    reported a step is restarted on error, too (only when the job file says so; else a typo would
+    run ten times).
     ``no_progress``: attempts in a row that get no further before the run is given up.
     """
 
@@ -58,6 +58,12 @@ class Order(Record, frozen=True, kw_only=True):
     ``stop_grace_s``: between "stop by T" and T. ``kill_wait_s``: between SIGTERM and SIGKILL for
     programs that do not speak to their agent. ``attempt``: the number of the lead's first attempt.
     ``restarts_used``: restarts of earlier leads of this run.
+
+    What a batch system adds: ``agents_by``, the command that starts agents, with {count}, {nodes},
+    and the lead's {host} and {port} to be filled in; empty when the lead forks them on its own
+    host. ``job_env``: what it says of the job to each rank. ``signal_means``: why it sends a signal
+    that nobody has asked for; ``limit_warned_s`` before the time limit, the limit is why.
+    ``afterwards``: the program that the lead turns into at its end.
     """
 
     run_id: str
@@ -82,6 +88,11 @@ class Order(Record, frozen=True, kw_only=True):
     restarts_used: int
     array_index: int | None = None
     array_id: str | None = None
+    agents_by: tuple[str, ...] = ()
+    job_env: dict[str, str] = {}  # noqa: RUF012
+    signal_means: str = "cancel"
+    limit_warned_s: float = 0.0
+    afterwards: tuple[str, ...] = ()
 
 
 class RankPlace(Record, frozen=True, kw_only=True):

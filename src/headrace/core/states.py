@@ -1,4 +1,4 @@
-"""States of a run, with Slurm's names."""
+"""States of a run, with Slurm's names. UNKNOWN: it has ended, and nobody can say how."""
 
 from enum import StrEnum
 
@@ -13,6 +13,7 @@ class State(StrEnum):
     PREEMPTED = "PREEMPTED"
     NODE_FAIL = "NODE_FAIL"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    UNKNOWN = "UNKNOWN"
 
     @property
     def is_final(self) -> bool:

@@ -77,6 +77,14 @@ class Submitted(Record, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class Batch(Record, frozen=True, kw_only=True):
+    """What a batch system would be sent: a script, and the command that takes it."""
+
+    argv: tuple[str, ...]
+    script: str
+    notes: tuple[str, ...] = ()
+
+
 class Acted(Record, frozen=True, kw_only=True):
     """What cancel, hold or release did with one run, in words."""
 
@@ -153,8 +161,9 @@ class Engine(Protocol):
         """
         ...
 
-    def dry_run(self, spec: "JobSpec", *, who: Caller) -> Order:
-        """What the lead would be told if the machine were empty. Raise as ``submit``."""
+    def dry_run(self, spec: "JobSpec", *, who: Caller) -> Order | Batch:
+        """What the lead would be told if the machine were empty, or what a batch system would be
+        sent. Raise as ``submit``."""
         ...
 
     def runs(self, *, ended: bool, who: Caller) -> list[RunRow]:

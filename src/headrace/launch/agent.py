@@ -32,17 +32,21 @@ from headrace.core.events import (
     Up,
 )
 from headrace.core.order import Order, Placement, RankPlace
-from headrace.core.process import become_subreaper
+from headrace.core.process import become_subreaper, identify, marked, send_signal
 from headrace.core.records import decode, encode, read_record
 from headrace.core.rundir import EventWriter, RunDir
 from headrace.launch import rank as ranks
 from headrace.launch import tree, wire
+from headrace.launch.found import find
 from headrace.launch.logfile import LogFile
 from headrace.launch.rank import Rank
 from headrace.launch.ranks import rank_environment
 
+WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 _SAMPLE_S = 1.0
 _SETUP_RANK = -1
+_CLEAR_ROUNDS = 100
+_CLEAR_PAUSE_S = 0.05
 
 
 class Agent:
@@ -53,10 +57,19 @@ class Agent:
         self._node = node
         self._channel = channel
         self._order = read_record(run.order, Order)
+        given = next((one for one in self._order.placed if one.node == node), None)
+        self._found = None if given is None or given.cpus else find(os.environ)
         self._events = EventWriter(run, f"agent-{node}", now_s=time.time)
         self._selector = selectors.DefaultSelector()
         self._selector.register(channel, selectors.EVENT_READ, self._hear_lead)
         self._selector.register(guard_pidfd, selectors.EVENT_READ, self._leave)
+        self._signals, self._wake = socket.socketpair()
+        self._signals.setblocking(False)
+        self._wake.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno())
+        for number in WARNINGS:
+            signal.signal(number, lambda *_: None)  # the wakeup descriptor carries it to the loop
+        self._selector.register(self._signals, selectors.EVENT_READ, self._hear_signal)
         self._ranks: dict[int, Rank] = {}
         self._setup: Rank | None = None
         self._launch: wire.Launch | None = None
@@ -142,6 +155,11 @@ class Agent:
         if self._channel.closed:
             self._leave()
 
+    def _hear_signal(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in self._signals.recv(64):
+                self._channel.send(wire.Warned(signal=number))
+
     def _report_idle(self) -> None:
         """Hold a port for the next rendezvous and say that the node is clear.
 
@@ -151,7 +169,9 @@ class Agent:
         if self._port is not None:
             self._port.close()
         self._port = hold_port()
-        self._channel.send(wire.Idle(port=self._port.getsockname()[1]))
+        port, found = self._port.getsockname()[1], self._found
+        cpus, gpus = ((), ()) if found is None else (found.cpus, found.gpus)
+        self._channel.send(wire.Idle(port=port, cpus=cpus, gpus=gpus))
 
     def _ask_to_stop(self, reason: str, deadline_s: float) -> None:
         self._write(StopAsked(reason=reason, deadline_s=deadline_s))
@@ -232,6 +252,7 @@ class Agent:
             master_port=self._launch.master_port,
             run_dir=self._run.root,
             submitter=submitter,
+            found=None if self._found is None else self._found.environment,
         )
         started = ranks.start(
             argv, place=place, environment=environment, workdir=self._order.workdir
@@ -376,6 +397,22 @@ def hold_port() -> socket.socket:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     held.bind(("", 0))
     return held
+
+
+def clear_node(run: RunDir, node: str) -> None:
+    """Kill what an agent before us, started by other hands, may have left of the run on this node.
+
+    Ranks carry both marks from birth; agents and leads do not.
+    """
+    for _ in range(_CLEAR_ROUNDS):
+        ranks_left = set(marked("HEADRACE_RUN_DIR", str(run.root))) & set(
+            marked("HEADRACE_NODE", node)
+        )
+        if not ranks_left:
+            return
+        for process in filter(None, map(identify, sorted(ranks_left))):
+            send_signal(process, signal.SIGKILL)
+        time.sleep(_CLEAR_PAUSE_S)
 
 
 def connect(run: RunDir, node: str, host: str, port: int) -> wire.Channel:

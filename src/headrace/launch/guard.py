@@ -1,7 +1,10 @@
 """The outer half of an agent: lives only to clean up after the inner one.
 
 The lead of the same host forks it with ``start``; on another host it is started by
-``python -m headrace.launch.guard RUN_DIR NODE LEAD_HOST LEAD_PORT``.
+``python -m headrace.launch.guard RUN_DIR NODE LEAD_HOST LEAD_PORT``, where NODE may be $VARIABLE.
+
+A site's signals to leave (SIGTERM, SIGUSR2) are the agent's to pass on to the lead; the guard,
+which has to stay until the end, ignores them.
 """
 
 import contextlib
@@ -36,8 +39,6 @@ def start(run: RunDir, node: str, host: str, port: int) -> int:
 def _let_go_of_the_lead() -> None:
     """Its signal handlers, sockets and files are not ours."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             with contextlib.suppress(OSError):  # listdir's own is closed by now
@@ -48,6 +49,8 @@ def watch(run: RunDir, node: str, host: str, port: int) -> int:
     """Run the agent in a child, and clear up after it. Return the exit code."""
     name_process(f"guard {node}")
     become_subreaper()
+    for number in agent.WARNINGS:
+        signal.signal(number, signal.SIG_IGN)
     guard_pid = os.getpid()
     inner = os.fork()
     if inner == 0:
@@ -70,6 +73,10 @@ def watch(run: RunDir, node: str, host: str, port: int) -> int:
 
 def main(arguments: list[str]) -> int:
     run, node, host, port = RunDir(Path(arguments[0])), arguments[1], arguments[2], arguments[3]
+    if node.startswith("$"):
+        node = os.environ[node[1:]]
+    os.environ["HEADRACE_RUN_DIR"] = str(run.root)
+    agent.clear_node(run, node)
     return watch(run, node, host, int(port))
 
 

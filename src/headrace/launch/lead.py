@@ -4,7 +4,8 @@
 when the run has ended, with the run's exit code. Its last event is ``Ended``. SIGTERM means "stop":
 for the reason in ``stop.json``, else the run is cancelled.
 
-A lead is a sub-reaper: what a killed agent and its guard leave behind becomes its child and is
+Agents are forked off it, or started on other hosts by a command of the batch system (``holder``). A
+lead is a sub-reaper: what a killed agent and its guard leave behind becomes its child and is
 killed. If the lead itself dies, the agents kill their ranks, and the engine that started it finds
 no ``Ended`` and requeues the run.
 """
@@ -17,19 +18,30 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headrace.core import events
+from headrace.core.events import Placed
 from headrace.core.order import Order, StopRequest
 from headrace.core.process import become_subreaper, boot_id, identify, wait_readable
-from headrace.core.records import DecodeError, Record, read_record, write_file, write_record
+from headrace.core.records import (
+    DecodeError,
+    Record,
+    read_record,
+    replace,
+    write_file,
+    write_record,
+)
 from headrace.core.rundir import EventWriter, RunDir
-from headrace.launch import supervisor, tree, wire
-from headrace.launch.guard import start as start_guard
+from headrace.launch import holder, supervisor, tree, wire
+from headrace.launch.holder import Holder
 from headrace.launch.ranks import place_ranks
 
 _AGENT_START_S = 60.0
+_AGENT_STARTS = 3
 _BYE_S = 10.0
 
 
@@ -41,17 +53,7 @@ class Peer:
         self.nonce = nonce
         self.node: str | None = None
         self.heard_at_s = time.monotonic()
-        self.port = 0
-
-
-class Guard:
-    """A started agent's outer process."""
-
-    def __init__(self, node: str, pid: int) -> None:
-        self.node = node
-        self.pid = pid
-        self.pidfd = os.pidfd_open(self.pid)
-        self.started_at_s = time.monotonic()
+        self.idle = wire.Idle(port=0)
 
 
 class Lead:
@@ -75,7 +77,8 @@ class Lead:
             signal.signal(number, lambda *_: None)  # the wakeup descriptor carries it to the loop
         self._selector.register(self._signals, selectors.EVENT_READ, self._hear_signal)
         self._peers: list[Peer] = []
-        self._guards: dict[str, Guard] = {}
+        self._holders: list[Holder] = []
+        self._vain_starts: Counter[str] = Counter()
         self._next_beat_s = 0.0
         self._ended: events.Ended | None = None
         now_s = time.monotonic()
@@ -101,8 +104,7 @@ class Lead:
             events.LeadStarted(pid=me.pid, start_ticks=me.start_ticks, boot_id=boot_id()),
             durable=True,
         )
-        for placed in self._order.placed:
-            self._start_agent(placed.node)
+        self._start_agents([placed.node for placed in self._order.placed])
         if self._run.stop.exists():  # asked for before we could hear the signal
             self._stop()
         while self._ended is None:
@@ -140,10 +142,11 @@ class Lead:
             if now_s - peer.heard_at_s > wire.SILENCE_S:
                 self._drop(peer, f"no word from its agent for {wire.SILENCE_S:.0f} s")
         met = {peer.node for peer in self._peers}
-        for guard in list(self._guards.values()):
-            if guard.node not in met and now_s - guard.started_at_s > _AGENT_START_S:
-                self._lose_node(guard.node, f"its agent did not come up in {_AGENT_START_S:.0f} s")
-        tree.reap(spare=self._guard_pids())
+        for held in list(self._holders):
+            if now_s - held.started_at_s > _AGENT_START_S:
+                for node in held.nodes - met:
+                    self._lose_node(node, f"its agent did not come up in {_AGENT_START_S:.0f} s")
+        tree.reap(spare=self._holder_pids())
 
     # --- deciding and doing -------------------------------------------------------------------
 
@@ -177,9 +180,10 @@ class Lead:
                 self._ended = events.Ended(state=state, exit_code=exit_code, detail=detail)
 
     def _start_attempt(self, attempt: int) -> None:
-        placement = place_ranks(self._order, attempt)
-        first = self._order.placed[0]
-        port = next(peer.port for peer in self._peers if peer.node == first.node)
+        idle = {peer.node: peer.idle for peer in self._peers}
+        placed = [_filled(one, idle[one.node]) for one in self._order.placed]
+        placement = place_ranks(self._order, placed, attempt)
+        first, port = placed[0], idle[placed[0].node].port
         folder = self._run.attempt(attempt)
         folder.mkdir(parents=True, exist_ok=True)
         write_record(folder / "placement.json", placement)
@@ -208,46 +212,60 @@ class Lead:
         self._stop()
 
     def _stop(self) -> None:
-        reason, grace_s = "cancel", None
+        reason, grace_s = self._why_signalled(), None
         with contextlib.suppress(FileNotFoundError, DecodeError):
             request = read_record(self._run.stop, StopRequest)
             reason, grace_s = request.reason, request.grace_s
         self._feed(supervisor.StopWanted(reason, grace_s))
 
+    def _why_signalled(self) -> str:
+        limit_at_s = self._state.limit_at_s
+        is_near = limit_at_s is not None and (
+            time.monotonic() >= limit_at_s - self._order.limit_warned_s
+        )
+        return "time" if is_near else self._order.signal_means
+
     # --- agents -------------------------------------------------------------------------------
 
-    def _start_agent(self, node: str) -> None:
+    def _start_agents(self, nodes: Sequence[str]) -> None:
         host, port = self._listener.getsockname()[:2]
-        guard = Guard(node, start_guard(self._run, node, host, port))
-        self._guards[node] = guard
-        watch = self._call(self._guard_ended, guard)
-        self._selector.register(guard.pidfd, selectors.EVENT_READ, watch)
+        for held in holder.start(self._run, self._order, nodes, host=host, port=port):
+            self._holders.append(held)
+            watch = self._call(self._holder_ended, held)
+            self._selector.register(held.pidfd, selectors.EVENT_READ, watch)
 
-    def _guard_ended(self, guard: Guard) -> None:
-        self._selector.unregister(guard.pidfd)
-        os.close(guard.pidfd)
-        os.waitpid(guard.pid, 0)
-        del self._guards[guard.node]
-        killed = tree.clear(spare=self._guard_pids())
+    def _holder_ended(self, held: Holder) -> None:
+        self._selector.unregister(held.pidfd)
+        os.close(held.pidfd)
+        os.waitpid(held.pid, 0)
+        self._holders.remove(held)
+        killed = tree.clear(spare=self._holder_pids())
         if killed:
-            detail = f"left behind by the agent of {guard.node}"
+            detail = f"left behind by the agent of {', '.join(sorted(held.nodes))}"
             self._write(events.TreeKilled(pids=tuple(killed), detail=detail))
-        self._lose_node(guard.node, "its agent died")
+        for node in sorted(held.nodes):
+            self._lose_node(node, "its agent died")
 
-    def _guard_pids(self) -> tuple[int, ...]:
-        return tuple(guard.pid for guard in self._guards.values())
+    def _holder_pids(self) -> tuple[int, ...]:
+        return tuple(held.pid for held in self._holders)
 
     def _lose_node(self, node: str, detail: str) -> None:
-        """Whatever is left of the node's agent goes; a new one is started."""
+        """Whatever is left of the node's agent goes; a new one is started, unless that is vain."""
         for peer in [peer for peer in self._peers if peer.node == node]:
             self._close(peer)
-        if node in self._guards:
-            os.kill(self._guards[node].pid, signal.SIGKILL)  # its end brings us here again
-            return
+        for held in self._holders:
+            if held.nodes == {node}:
+                os.kill(held.pid, signal.SIGKILL)  # its end brings us here again
+                return
+            held.nodes.discard(node)  # without us, its agent leaves by itself
         self._write(events.NodeLost(node=node, detail=detail))
-        self._feed(supervisor.NodeGone(node, detail))
+        self._vain_starts[node] += 1
+        if self._vain_starts[node] > _AGENT_STARTS:
+            self._feed(supervisor.NodeDead(node, detail))
+        else:
+            self._feed(supervisor.NodeGone(node, detail))
         if self._ended is None:
-            self._start_agent(node)
+            self._start_agents([node])
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -277,7 +295,7 @@ class Lead:
         """Only who knows the secret and names a node of ours is let in."""
         if (
             not isinstance(message, wire.Hello)
-            or message.node not in self._guards
+            or not any(message.node in held.nodes for held in self._holders)
             or not wire.proves(message.proof, self._secret, "agent", peer.nonce, message.node)
         ):
             peer.channel.closed = True
@@ -288,9 +306,12 @@ class Lead:
 
     def _take(self, peer: Peer, node: str, message: wire.ToLead) -> None:
         match message:
-            case wire.Idle(port=port):
-                peer.port = port
+            case wire.Idle():
+                peer.idle = message
+                self._vain_starts[node] = 0
                 self._feed(supervisor.NodeReady(node))
+            case wire.Warned():
+                self._stop()
             case wire.RankGone(rank=rank, exit_code=exit_code):
                 self._feed(supervisor.RankDied(rank, exit_code))
             case wire.Spoke(rank=rank, step=step):
@@ -304,7 +325,7 @@ class Lead:
 
     def _drop(self, peer: Peer, detail: str) -> None:
         self._close(peer)
-        if peer.node is not None and peer.node in self._guards:
+        if peer.node is not None:
             self._lose_node(peer.node, detail)
 
     def _close(self, peer: Peer) -> None:
@@ -317,8 +338,8 @@ class Lead:
         """Send the agents home, make sure that nothing is left, and say how the run ended."""
         self._tell_all(wire.Bye())
         deadline_s = time.monotonic() + _BYE_S
-        for guard in self._guards.values():
-            wait_readable(guard.pidfd, deadline_s - time.monotonic())
+        for held in self._holders:
+            wait_readable(held.pidfd, deadline_s - time.monotonic())
         killed = tree.clear()
         if killed:
             self._write(events.TreeKilled(pids=tuple(killed), detail="left when the run ended"))
@@ -337,14 +358,28 @@ class Lead:
         return lambda: function(*arguments)
 
 
+def _filled(placed: Placed, idle: wire.Idle) -> Placed:
+    """With what the agent found, where the order left that open."""
+    return placed if placed.cpus else replace(placed, cpus=idle.cpus, gpus=idle.gpus)
+
+
 def main(arguments: list[str]) -> int:
     run = RunDir(Path(arguments[0]))
     become_subreaper()
     order = read_record(run.order, Order)
     os.environ["HEADRACE_RUN_ID"] = order.run_id
     os.environ["HEADRACE_RUN_DIR"] = str(run.root)
-    lead = Lead(run, order)
-    return lead.lead()
+    try:
+        code = Lead(run, order).lead()
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if order.afterwards:
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
+        sys.stderr.flush()
+        os.execv(order.afterwards[0], order.afterwards)
+    return code
 
 
 if __name__ == "__main__":

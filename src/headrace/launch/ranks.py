@@ -15,27 +15,29 @@ from headrace.core.records import encode
 _DROPPED_PREFIXES = ("HEADRACE_", "SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_")
 
 
-def place_ranks(order: Order, attempt: int) -> Placement:
+def place_ranks(order: Order, placed: Sequence[Placed], attempt: int) -> Placement:
     """Ranks in node order. Each gets neighbouring CPUs of its node; all see all of its GPUs.
 
     GPUs are not split between ranks: a rank picks its own by LOCAL_RANK, as torch scripts do, and
     peer-to-peer copies between GPUs of a node stay possible.
     """
     ranks: list[RankPlace] = []
-    for node_rank, placed in enumerate(order.placed):
-        shares = split(placed.cpus, order.ranks_per_node)
+    for node_rank, node in enumerate(placed):
+        shares = split(node.cpus, order.ranks_per_node)
         for local_rank, cpus in enumerate(shares):
             ranks.append(
                 RankPlace(
                     rank=len(ranks),
                     local_rank=local_rank,
-                    node=placed.node,
+                    node=node.node,
                     node_rank=node_rank,
                     cpus=cpus,
-                    gpus=placed.gpus,
+                    gpus=node.gpus,
                 )
             )
-    return Placement(attempt=attempt, world_size=len(ranks), nodes=order.placed, ranks=tuple(ranks))
+    return Placement(
+        attempt=attempt, world_size=len(ranks), nodes=tuple(placed), ranks=tuple(ranks)
+    )
 
 
 def split(cpus: Sequence[int], parts: int) -> list[tuple[int, ...]]:
@@ -56,8 +58,13 @@ def rank_environment(
     master_port: int,
     run_dir: Path,
     submitter: Mapping[str, str],
+    found: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The whole environment of one rank: the submitter's, then ours, then the job file's."""
+    """The whole environment of one rank: the submitter's, then ours, then the job file's.
+
+    ``found``: what a batch system has set on this node, such as the GPUs that it shows; None where
+    the order says all.
+    """
     node = placement.nodes[place.node_rank]
     local_world_size = sum(other.node == place.node for other in placement.ranks)
     environment = {
@@ -66,8 +73,9 @@ def rank_environment(
     environment |= {
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(max(1, len(place.cpus))),
-        "CUDA_VISIBLE_DEVICES": ",".join(map(str, node.gpus)),
     }
+    gpus = ",".join(map(str, node.gpus))
+    environment |= {"CUDA_VISIBLE_DEVICES": gpus} if found is None else found
     environment |= order.env
     environment |= {
         "RANK": str(place.rank),
@@ -90,6 +98,7 @@ def rank_environment(
         "HEADRACE_SESSION": encode(order.session).decode(),
     }
     environment |= _slurm_twins(order, placement, place, node, local_world_size)
+    environment |= order.job_env
     return environment
 
 

@@ -20,6 +20,7 @@ from headrace.core.states import State
 STACKS_WAIT_S = 5.0
 EXIT_CANCELLED = 130
 EXIT_TIMEOUT = 124
+EXIT_NODE_LOST = 1  # PREEMPTED with this: the place is no good, the run could go on in another
 
 
 class Phase(Enum):
@@ -90,6 +91,14 @@ class NodeGone:
 
 
 @dataclass(frozen=True)
+class NodeDead:
+    """No agent comes up on the node any more: the run cannot go on in this place."""
+
+    node: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class RankDied:
     """``exit_code`` is negative for a signal. 0 is a good end."""
 
@@ -134,7 +143,15 @@ class Tick:
 
 
 Event = (
-    NodeReady | NodeGone | RankDied | RankSpoke | StartFailed | MemoryExceeded | StopWanted | Tick
+    NodeReady
+    | NodeGone
+    | NodeDead
+    | RankDied
+    | RankSpoke
+    | StartFailed
+    | MemoryExceeded
+    | StopWanted
+    | Tick
 )
 
 
@@ -198,6 +215,9 @@ def on_event(run: Run, event: Event, now_s: float) -> tuple[Run, list[Effect]]:
         case NodeGone(node, detail):
             run = replace(run, ready=run.ready - {node})
             return _over(run, Outcome("node", f"node {node} was lost: {detail}", 1), now_s)
+        case NodeDead(node, detail):
+            lost = f"no agent can be brought up on node {node}: {detail}"
+            return _end(run, State.PREEMPTED, Outcome("node", lost, EXIT_NODE_LOST))
         case RankDied(rank, exit_code):
             return _rank_died(run, rank, exit_code, now_s)
         case RankSpoke(_, step):
@@ -288,9 +308,9 @@ def _conclude(run: Run, now_s: float) -> tuple[Run, list[Effect]]:
         return _end(run, State.COMPLETED, outcome)
     if outcome.kind == "stopped":
         assert run.stop is not None
-        state = {"cancel": State.CANCELLED, "time": State.TIMEOUT}.get(
-            run.stop.reason, State.PREEMPTED
-        )
+        ends = {"cancel": State.CANCELLED, "time": State.TIMEOUT}
+        again = run.stop.reason in run.restart.on
+        state = State.PREEMPTED if again else ends.get(run.stop.reason, State.PREEMPTED)
         code = EXIT_TIMEOUT if state is State.TIMEOUT else EXIT_CANCELLED
         return _end(run, state, replace(outcome, exit_code=code))
     further = run.step is not None and run.step > run.furthest_step

@@ -70,9 +70,20 @@ class Hello(Tagged, frozen=True, kw_only=True):
 
 
 class Idle(Tagged, frozen=True, kw_only=True):
-    """No process of an attempt is left here; ``port`` is held for the next rendezvous."""
+    """No process of an attempt is left here; ``port`` is held for the next rendezvous.
+
+    ``cpus``, ``gpus``: what the agent found that it may use, where the order leaves that open.
+    """
 
     port: int
+    cpus: tuple[int, ...] = ()
+    gpus: tuple[int, ...] = ()
+
+
+class Warned(Tagged, frozen=True, kw_only=True):
+    """The agent got a signal to leave: the site is about to end the run."""
+
+    signal: int
 
 
 class RankGone(Tagged, frozen=True, kw_only=True):
@@ -99,7 +110,7 @@ class OverMemory(Tagged, frozen=True, kw_only=True):
 
 
 ToAgent = Challenge | Welcome | Launch | Stop | Dump | Kill | Bye | Beat
-ToLead = Hello | Idle | RankGone | Spoke | NotStarted | OverMemory | Beat
+ToLead = Hello | Idle | Warned | RankGone | Spoke | NotStarted | OverMemory | Beat
 
 decode_to_agent = LineDecoder[ToAgent](ToAgent)
 decode_to_lead = LineDecoder[ToLead](ToLead)

@@ -125,7 +125,7 @@ class CheckpointSpec(Part):
 
 
 class RestartSpec(Part):
-    """``on``: preempt, node, hang, oom, error."""
+    """``on``: preempt, node, hang, oom, error, time."""
 
     max: Annotated[
         int,
@@ -141,7 +141,7 @@ class RestartSpec(Part):
         Field(
             title="reason to restart",
             description="What a run is started again after.",
-            examples=["[preempt, node, hang, oom, error]"],
+            examples=["[preempt, node, hang, oom, error, time]"],
         ),
     ] = ("preempt", "node", "hang", "error")
     never_on_exit: Annotated[

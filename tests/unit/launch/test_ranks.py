@@ -35,7 +35,7 @@ def order(**changes: object) -> Order:
 
 
 def environment(rank: int, given: Order, **submitter: str) -> dict[str, str]:
-    placement = place_ranks(given, attempt=2)
+    placement = place_ranks(given, given.placed, attempt=2)
     return rank_environment(
         order=given,
         placement=placement,
@@ -48,7 +48,7 @@ def environment(rank: int, given: Order, **submitter: str) -> dict[str, str]:
 
 
 def test_ranks_go_in_node_order_with_neighbouring_cpus() -> None:
-    placement = place_ranks(order(), attempt=0)
+    placement = place_ranks(order(), order().placed, attempt=0)
     assert [(p.rank, p.local_rank, p.node, p.cpus) for p in placement.ranks] == [
         (0, 0, "a", (0, 1)),
         (1, 1, "a", (2, 3)),

@@ -192,7 +192,7 @@ CASES = {
     "an unknown reason to restart": (
         "run: a\nrestart:\n  on: [preempt, nodes]\n",
         'error HR-SPEC-003: job.yaml:3: restart.on[1]: "nodes" is not a reason to restart\n'
-        "  why: a reason is one of preempt, node, hang, oom, error\n"
+        "  why: a reason is one of preempt, node, hang, oom, error, time\n"
         "  fix: node (item 2 of restart.on)",
     ),
     "an unknown framework": (

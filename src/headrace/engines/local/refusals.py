@@ -15,7 +15,7 @@ from headrace.schedule.shortage import never_fits
 if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
 
-REFUSED_FIELDS = (*("image", "data.stage", "constraint", "framework"),)
+REFUSED_FIELDS = (*("image", "data.stage", "constraint", "framework", "restart.on: time"),)
 _FRAMEWORKS = ("torch", "none")
 
 
@@ -103,6 +103,13 @@ def require_possible(spec: "JobSpec", site: Site) -> None:
             spec.constraint,
             why="the nodes of one machine have no features to choose by",
             remedy="remove constraint",
+        )
+    if "time" in spec.restart.on:
+        raise FieldRefused(
+            "restart.on",
+            "time",
+            why="here a time limit is of the whole run; only on Slurm it is of each start",
+            remedy="leave time out of restart.on, and give the run the time that it needs in all",
         )
     for source in spec.data:
         if source.stage is not None:

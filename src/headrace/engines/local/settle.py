@@ -11,6 +11,8 @@ from headrace.core.states import State
 from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
 
+_EXIT_NODE_LOST = 1  # the lead leaves PREEMPTED with it when its place is no good any more
+
 
 def verdict(
     asked: Submission, history: History, *, lead_error: str | None
@@ -29,6 +31,8 @@ def verdict(
             return Requeued(reason="node", detail="the daemon died before the lead began")
         detail = f"its lead did not start: {lead_error}"
         return Ended(state=State.FAILED, exit_code=1, detail=detail)
+    if history.lead_end is not None and history.lead_end.exit_code == _EXIT_NODE_LOST:
+        return _again_or_end(asked, history, "node", history.lead_end.detail, State.NODE_FAIL)
     if history.lead_end is not None:
         return _displaced(asked, history, history.lead_end.detail)
     return _again_or_end(asked, history, "node", "the lead died", State.NODE_FAIL)

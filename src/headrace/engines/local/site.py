@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 NORMAL = "normal"
 R = TypeVar("R", Qos, Partition, Reservation)
 _KEYS = (
-    *("runs", "local", "policy", "admins", "idle_gpu", "weights"),
+    *("runs", "engine", "local", "policy", "admins", "idle_gpu", "weights"),
     *("accounts", "qos", "partitions", "reservations", "elastic"),
 )
 
@@ -147,6 +147,12 @@ def runs_of(environ: Mapping[str, str]) -> Path:
     path = site_file(environ)
     site_runs = _text(_toml(_read(path), path), "runs", "a path", f"{path}:")
     return runs_folder(environ, site_runs=site_runs)
+
+
+def engine_named(environ: Mapping[str, str]) -> str | None:
+    """``engine`` of the site file that this environment means. Raise ``SiteInvalid``."""
+    path = site_file(environ)
+    return _text(_toml(_read(path), path), "engine", "local, slurm or auto", f"{path}:")
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,132 @@
+"""From a job description to what is asked of a cluster, and what it refuses. Pure."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headrace.core.units import format_duration
+from headrace.engines.contract import Caller
+from headrace.engines.local.submission import Element, Submission
+from headrace.engines.slurm import grace
+from headrace.engines.slurm.errors import ArrayTooLarge, NotOnSlurm
+from headrace.engines.slurm.facts import Facts
+from headrace.schedule.request import Request
+from headrace.spec.family import element_spec, expand
+from headrace.spec.write import to_yaml
+
+if TYPE_CHECKING:
+    from headrace.spec.job import JobSpec
+
+REFUSED_FIELDS = ("image", "data.stage", "framework")
+_FRAMEWORKS = ("torch", "none")
+
+
+def require_possible(spec: "JobSpec", facts: Facts) -> None:
+    """Raise ``NotOnSlurm`` or ``ArrayTooLarge`` for the first thing that cannot be honoured."""
+    if spec.image is not None:
+        raise NotOnSlurm(
+            "image",
+            spec.image,
+            why="Headrace starts no containers on Slurm yet",
+            remedy="remove image and use an environment of your own, or call apptainer in run:",
+        )
+    for source in spec.data:
+        if source.stage is not None:
+            raise NotOnSlurm(
+                "data.stage",
+                source.stage,
+                why="no data is copied before the start",
+                remedy=f"remove stage; {source.source} is read in place",
+            )
+    if spec.framework not in _FRAMEWORKS:
+        raise NotOnSlurm(
+            "framework",
+            spec.framework,
+            why="torch programs and plain ones are started here",
+            remedy="framework: none, and start the ranks from run: by srun, or from a batch script",
+        )
+    highest = max(indices_of(spec), default=-1)
+    if highest >= facts.max_array_size:
+        raise ArrayTooLarge(highest, facts.max_array_size)
+
+
+def indices_of(spec: "JobSpec") -> tuple[int, ...]:
+    """Elements of the array or sweep; none for a single run."""
+    return tuple(element.index for element in expand(spec))
+
+
+def notes_on(spec: "JobSpec", facts: Facts) -> tuple[str, ...]:
+    """What is fine, but should be said before the run waits for hours."""
+    notes = list(spec.notes)
+    place = facts.partition(spec.partition)
+    if spec.time_s is None:
+        limit_s = place and (place.default_time_s or place.max_time_s)
+        given = format_duration(int(limit_s)) if limit_s else "no end"
+        notes.append(
+            f"no time is set; the partition gives it {given}, and a shorter time may start sooner"
+        )
+    if spec.priority > 0:
+        notes.append("priority above 0 is for admins on Slurm; give other runs one below 0")
+    found = grace.check(
+        facts,
+        spec.partition,
+        checkpoint_s=None,
+        step_s=None,
+        asked_s=spec.checkpoint.grace_s,
+        may_requeue=spec.restart.max > 0,
+    )
+    return (*notes, *found.warnings)
+
+
+def elements_of(
+    spec: "JobSpec",
+    request: Request,
+    number: int,
+    *,
+    host: str,
+    who: Caller,
+    runs: Path,
+    token: str,
+    now_s: float,
+) -> list[Element]:
+    """Ids are ``<name>-<number>``, for elements of an array or a sweep ``<name>-<number>_<i>``."""
+    family = f"{spec.name}-{number}"
+    return [
+        Element(
+            submission=Submission(
+                engine="slurm",
+                host=host,
+                run_id=family if index is None else f"{family}_{index}",
+                number=number,
+                name=spec.name,
+                user=who.name,
+                token=token,
+                submitted_s=now_s,
+                priority=spec.priority,
+                request=request,
+                array_id=None if index is None else family,
+                array_index=index,
+                array_throttle=spec.array.throttle if spec.array else None,
+                restarts_max=spec.restart.max,
+                restart_on=tuple(spec.restart.on),
+                limit_s=spec.time_s,
+                account=spec.account or "",
+                qos=spec.qos or "",
+                partitions=tuple(spec.partition.split(",")) if spec.partition else (),
+                constraint=spec.constraint,
+                reservation=spec.reservation,
+                uid=who.uid,
+                runs=str(runs),
+            ),
+            job=to_yaml(member),
+        )
+        for index, member in _members(spec)
+    ]
+
+
+def _members(spec: "JobSpec") -> Iterator[tuple[int | None, "JobSpec"]]:
+    elements = expand(spec)
+    if not elements:
+        yield None, spec
+    for element in elements:
+        yield element.index, element_spec(spec, element)

@@ -1,0 +1,232 @@
+"""In the job, before the lead: find out where it runs, write its order, turn into the lead.
+
+``python -m headrace.engines.slurm.begin RUN_DIR`` is what the batch script becomes. The process id
+stays the same all the way to the end of the job, so that a signal to the batch script is a signal
+to the lead.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from headrace.core.events import Placed, Requeued, Started
+from headrace.core.order import Order, RestartPolicy
+from headrace.core.process import identify
+from headrace.core.records import sync_folder, write_record
+from headrace.core.rundir import RunDir
+from headrace.core.states import State
+from headrace.engines.local.history import History
+from headrace.engines.local.lead import lead_file
+from headrace.engines.local.submission import Submission
+from headrace.engines.slurm import commands, grace
+from headrace.engines.slurm.call import Call, call
+from headrace.engines.slurm.facts import Facts, addresses, facts_of
+from headrace.engines.slurm.folders import (
+    next_attempt,
+    read_history,
+    read_stop,
+    require_submission,
+    write_event,
+)
+from headrace.engines.slurm.hostlist import expand
+from headrace.engines.slurm.jobs import SlurmJob, read_job, write_job
+from headrace.engines.slurm.rows import parse_config, parse_fields, parse_time_s
+from headrace.spec.job import JobSpec
+from headrace.spec.load import read_submitted
+
+LEAD = (sys.executable, "-m", "headrace.launch.lead")
+_AGENT = ("-m", "headrace.launch.guard")
+_SETTLE = (sys.executable, "-m", "headrace.engines.slurm.settle")
+_KILL_WAIT_S = 10.0
+_HANG_S = 600.0
+_SCRIPTS_OWN = ("SLURM_EXPORT_ENV",)
+_JOBS_OWN = (
+    *("SLURM_JOB_", "SLURM_ARRAY_", "SLURM_SUBMIT_", "SLURM_CONF", "SLURM_CLUSTER_NAME"),
+    *("SLURM_JOBID", "SLURM_NODELIST", "SLURM_RESTART_COUNT", "SLURM_WORKING_CLUSTER"),
+)
+_PROBE_PORT = 9
+
+
+def main(arguments: Sequence[str]) -> int:
+    run = RunDir(Path(arguments[0]))
+    environ = os.environ
+    asked = require_submission(run)
+    spec = read_submitted(run.job.read_text())
+    job = parse_fields(call(commands.show_job(job_id_of(environ))))[0]
+    config = parse_config(call(commands.show_config()))
+    facts = facts_of(config, call(commands.show_partitions()), "", now_s=time.time())
+    placed = places(environ, call)
+    history = _come_back(run, asked, environ)
+    _keep_job(run, asked, environ, facts.cluster)
+    attempt = next_attempt(run, history)
+    order = make_order(
+        spec,
+        asked,
+        history,
+        placed=placed,
+        run=run,
+        attempt=attempt,
+        facts=facts,
+        end_s=parse_time_s(job.get("EndTime", "")),
+        environ=environ,
+    )
+    write_record(run.order, order)
+    stop = read_stop(run)
+    if stop is not None and stop.reason != "cancel":
+        run.stop.unlink(missing_ok=True)
+    me = identify(os.getpid())
+    assert me is not None
+    write_record(lead_file(run), me)
+    sync_folder(run.root)
+    write_event(run, "batch", Started(placed=placed), attempt=attempt)
+    os.execve(LEAD[0], [*LEAD, str(run.root)], {**environ, "SLURM_EXPORT_ENV": "ALL"})
+
+
+def job_id_of(environ: Mapping[str, str]) -> str:
+    """How scontrol names this job: the raw id of one element may be the name of its whole array."""
+    if "SLURM_ARRAY_JOB_ID" in environ:
+        return f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    return environ["SLURM_JOB_ID"]
+
+
+def _come_back(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> History:
+    """If Slurm started the job again without our asking, say so: the last lead's place is gone."""
+    history = read_history(run, asked)
+    if history.state is State.RUNNING:
+        count = environ.get("SLURM_RESTART_COUNT", "0")
+        detail = f"Slurm started the job again (restart {count})"
+        event = Requeued(reason="node" if history.lead_end is None else "preempt", detail=detail)
+        write_event(run, "batch", event, attempt=max(run.attempts(), default=0))
+        history = read_history(run, asked)
+    return history
+
+
+def _keep_job(run: RunDir, asked: Submission, environ: Mapping[str, str], cluster: str) -> None:
+    """When the command that submitted died before it could write this down."""
+    if read_job(run.root.parent, asked) is None:
+        job_id = environ.get("SLURM_ARRAY_JOB_ID", environ["SLURM_JOB_ID"])
+        known = SlurmJob(job_id=job_id, cluster=cluster, submitted_s=asked.submitted_s)
+        write_job(run.root.parent, asked, known)
+
+
+def places(environ: Mapping[str, str], ask: Call) -> tuple[Placed, ...]:
+    """The nodes of the job, this one first: rank 0 and the lead are on the same node."""
+    nodes = expand(environ["SLURM_JOB_NODELIST"])
+    named = addresses(ask(commands.show_nodes(environ["SLURM_JOB_NODELIST"])), nodes)
+    here = environ.get("SLURMD_NODENAME", nodes[0])
+    nodes.sort(key=lambda node: node != here)
+    found = {node: resolved(named[node]) for node in nodes}
+    if len(nodes) > 1 and found[nodes[0]].startswith("127."):
+        found[nodes[0]] = address_towards(found[nodes[1]])
+    return tuple(Placed(node=node, address=found[node], cpus=()) for node in nodes)
+
+
+def resolved(name: str) -> str:
+    """The IPv4 address of a node; its name where it has none."""
+    try:
+        return socket.gethostbyname(name)
+    except OSError:
+        return name
+
+
+def address_towards(other: str) -> str:
+    """Our address on the way to another node. Sends nothing. Debian's /etc/hosts maps a host's own
+    name to 127.0.1.1, which no other node reaches."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect((other, _PROBE_PORT))
+        found: str = probe.getsockname()[0]
+        return found
+    return other
+
+
+def make_order(
+    spec: JobSpec,
+    asked: Submission,
+    history: History,
+    *,
+    placed: tuple[Placed, ...],
+    run: RunDir,
+    attempt: int,
+    facts: Facts,
+    end_s: float | None,
+    environ: Mapping[str, str],
+) -> Order:
+    """The lead's order, from the job description and from what Slurm gave. ``end_s``: when Slurm
+    ends the job. A batch script runs in the batch step itself, as it would without us."""
+    request, once = asked.request, spec.script_semantics
+    partition = environ.get("SLURM_JOB_PARTITION")
+    given = grace.check(
+        facts,
+        partition,
+        checkpoint_s=None,
+        step_s=None,
+        asked_s=spec.checkpoint.grace_s,
+        may_requeue=spec.restart.max > 0,
+    )
+    left_s = None if end_s is None else max(1.0, end_s - time.time())
+    limit_s = None if left_s is None else left_s - grace.margin_s(left_s)
+    if limit_s is not None and asked.limit_s is not None:
+        limit_s = min(limit_s, asked.limit_s)
+    return Order(
+        run_id=asked.run_id,
+        name=asked.name,
+        attempt=attempt,
+        placed=placed[:1] if once else placed,
+        ranks_per_node=1 if once else request.ranks_per_node,
+        cpus_per_rank=request.cpus_per_node if once else request.cpus_per_rank,
+        framework=spec.framework,
+        command=(*spec.interpreter, str(run.script)) if spec.script else spec.argv,
+        workdir=str(spec.workdir),
+        env=dict(spec.env),
+        environment_file=str(run.environment),
+        session=spec.session(),
+        setup=spec.setup,
+        time_limit_s=limit_s,
+        time_used_s=0.0,
+        stop_grace_s=grace.stop_grace_s(spec.checkpoint.grace_s, given.given_s),
+        kill_wait_s=_KILL_WAIT_S,
+        hang_s=_HANG_S,
+        restart=RestartPolicy(
+            max=spec.restart.max,
+            on=spec.restart.on,
+            silent_error=spec.restart_given,
+            never_on_exit=spec.restart.never_on_exit,
+        ),
+        restarts_used=history.restarts_used,
+        array_index=asked.array_index,
+        array_id=asked.array_id,
+        agents_by=() if once else agents_by(run, request.cpus_per_node),
+        job_env=job_environment(environ, whole=once),
+        signal_means="preempt",
+        limit_warned_s=grace.warning_window_s(),
+        afterwards=(*_SETTLE, str(run.root)),
+    )
+
+
+def agents_by(run: RunDir, cpus: int) -> tuple[str, ...]:
+    log = str(run.root / "agents.log")
+    return commands.srun_agents(
+        cpus=cpus, log=log, python=sys.executable, run=str(run.root), modules=_AGENT
+    )
+
+
+def job_environment(environ: Mapping[str, str], *, whole: bool) -> dict[str, str]:
+    """What Slurm says of the job. ``whole``: also of the batch step, for a batch script, whose own
+    ``srun`` must find it as sbatch left it."""
+    starts = ("SLURM_",) if whole else _JOBS_OWN
+    chosen = {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(starts) and name not in _SCRIPTS_OWN
+    }
+    if whole and "SLURM_CPUS_PER_TASK" in chosen:
+        chosen["SRUN_CPUS_PER_TASK"] = chosen["SLURM_CPUS_PER_TASK"]
+    return chosen
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

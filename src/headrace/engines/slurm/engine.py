@@ -1,0 +1,415 @@
+"""The engine of a Slurm cluster, used in-process by the commands of an ordinary user.
+
+Nothing of ours runs on the login node. What is known of a run is what lies in its directory on the
+shared file system and what one squeue for all runs says; ``seeing`` says which of them counts.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.core.order import StopRequest
+from headrace.core.records import write_record
+from headrace.core.rundir import RunDir
+from headrace.core.states import State
+from headrace.engines.contract import (
+    Acted,
+    Batch,
+    Caller,
+    Capabilities,
+    RunDetail,
+    RunNotFound,
+    RunRow,
+    Share,
+    Spent,
+    Submitted,
+)
+from headrace.engines.local.history import History
+from headrace.engines.local.index import Index, Indexed
+from headrace.engines.local.rows import row_of
+from headrace.engines.local.submission import Submission, commit
+from headrace.engines.local.usage import Holding, spent
+from headrace.engines.slurm import commands, folders
+from headrace.engines.slurm.asking import (
+    REFUSED_FIELDS,
+    elements_of,
+    indices_of,
+    notes_on,
+    require_possible,
+)
+from headrace.engines.slurm.call import Call
+from headrace.engines.slurm.errors import NotDone, SlurmRefused
+from headrace.engines.slurm.facts import Facts, read_facts
+from headrace.engines.slurm.hostlist import expand
+from headrace.engines.slurm.jobs import (
+    SlurmJob,
+    family_folder,
+    job_name,
+    parse_submitted,
+    write_job,
+)
+from headrace.engines.slurm.poll import Poller
+from headrace.engines.slurm.rows import parse_fields, parse_time_s
+from headrace.engines.slurm.script import Host, dependency_of, make_script
+from headrace.engines.slurm.view import Run, View
+from headrace.schedule.capacity import Capacity
+from headrace.schedule.cluster import Reservation
+from headrace.schedule.request import Request, request_of
+from headrace.spec.job import JobSpec
+
+_SATISFIED_BY = {
+    "ok": (State.COMPLETED,),
+    "notok": tuple(state for state in State if state.is_final and state is not State.COMPLETED),
+    "any": tuple(state for state in State if state.is_final),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """``runs``: on a file system that all nodes see. ``state``: on a local disk of this host."""
+
+    runs: Path
+    state: Path
+    call: Call
+    host: Host
+    who: Caller
+    now_s: Callable[[], float] = time.time
+    poll_s: float = 5.0
+
+
+class SlurmEngine:
+    """Implements ``headrace.engines.contract.Engine``. Used by one thread.
+
+    The index remembers the runs that have ended, so that their files are not read again. Only the
+    user's own runs are known, so ``who`` is always that user.
+    """
+
+    def __init__(self, setting: Setting, index: Index) -> None:
+        self._setting = setting
+        self._index = index
+        self._facts: Facts | None = None
+        self._poller = Poller(
+            setting.state / f"queue-{setting.who.name}.json",
+            setting.who.name,
+            setting.call,
+            now_s=setting.now_s,
+            fresh_s=setting.poll_s,
+        )
+
+    @property
+    def facts(self) -> Facts:
+        """Raise ``SlurmUnreachable``."""
+        if self._facts is None:
+            path = self._setting.state / "facts.json"
+            self._facts = read_facts(path, self._setting.call, now_s=self._setting.now_s)
+        return self._facts
+
+    @property
+    def _host(self) -> str:
+        return folders.host_of(self.facts.cluster)
+
+    def _view(self) -> View:
+        return View(
+            self._setting.runs,
+            self._index,
+            self._poller,
+            self._setting.call,
+            host=self._host,
+            accounting=self.facts.accounting,
+        )
+
+    # --- submitting ---------------------------------------------------------------------------
+
+    def submit(
+        self,
+        spec: JobSpec,
+        *,
+        token: str,
+        who: Caller,
+        environment: Mapping[str, str],
+        script: str | None,
+    ) -> Submitted:
+        """The run directory lies there before Slurm knows of the run. Raise ``Refused``."""
+        earlier = [one.submission for one in self._index.by_token(token)]
+        if earlier:
+            return _submitted(earlier, ())
+        require_possible(spec, self.facts)
+        request, dependency = self._request(spec), self._dependency(spec)
+        runs = self._setting.runs
+        number = folders.claim_number(runs, self._index.last_number())
+        elements = elements_of(
+            spec,
+            request,
+            number,
+            host=self._host,
+            who=who,
+            runs=runs,
+            token=token,
+            now_s=self._setting.now_s(),
+        )
+        asked = [element.submission for element in elements]
+        batch = self._batch(spec, request, number, dependency, asked[0])
+        commit(runs, elements, environment, script)
+        try:
+            self._hand_over(batch, asked[0])
+        except BaseException:
+            for one in asked:
+                shutil.rmtree(runs / one.run_id, ignore_errors=True)
+            shutil.rmtree(family_folder(runs, asked[0]), ignore_errors=True)
+            raise
+        self._index.keep_number(number)
+        self._index.put(map(self._fresh, asked))
+        return _submitted(asked, (*notes_on(spec, self.facts), *batch.notes))
+
+    def _request(self, spec: JobSpec) -> Request:
+        return request_of(spec, self.facts.capacities(spec.partition))
+
+    def _batch(
+        self, spec: JobSpec, request: Request, number: int, dependency: str, asked: Submission
+    ) -> Batch:
+        place = self.facts.partition(spec.partition)
+        made = make_script(
+            spec,
+            request,
+            run=self._setting.runs / f"{spec.name}-{number}",
+            indices=indices_of(spec),
+            dependency=dependency,
+            max_time_s=None if place is None else place.max_time_s,
+            host=self._setting.host,
+        )
+        path = family_folder(self._setting.runs, asked) / "batch.sh"
+        return Batch(argv=tuple(commands.sbatch(str(path))), script=made.text, notes=made.notes)
+
+    def _hand_over(self, batch: Batch, asked: Submission) -> None:
+        path = Path(batch.argv[-1])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(batch.script)
+        said = self._setting.call(batch.argv)
+        job = SlurmJob(
+            job_id=parse_submitted(said),
+            cluster=self.facts.cluster,
+            submitted_s=self._setting.now_s(),
+        )
+        write_job(self._setting.runs, asked, job)
+
+    def _fresh(self, asked: Submission) -> Indexed:
+        history = History(submitted_s=asked.submitted_s)
+        run_dir = self._setting.runs / asked.run_id
+        row = row_of(asked, history, reason="handed to Slurm", run_dir=run_dir)
+        return Indexed(submission=asked, row=row)
+
+    def _dependency(self, spec: JobSpec) -> str:
+        """Runs that have ended are looked at here: Slurm forgets jobs after some minutes."""
+        found: dict[tuple[str, str], None] = {}
+        for condition, good in _SATISFIED_BY.items():
+            for name in getattr(spec.after, condition):
+                for run in self._named(name):
+                    if run.row.state in good:
+                        continue
+                    if run.row.state.is_final:
+                        raise NotDone(
+                            f"the run may not wait for {run.row.id}",
+                            why=f"that has ended {run.row.state}, and after.{condition} can never "
+                            "be satisfied",
+                            remedy=f"leave {name} out of after.{condition}",
+                        )
+                    if run.job is not None:
+                        found[condition, job_name(run.job, run.asked)] = None
+        return dependency_of(list(found), singleton=spec.after.singleton)
+
+    def dry_run(self, spec: JobSpec, *, who: Caller) -> Batch:
+        """The script and the command, to the letter, but for the number that is not taken yet."""
+        require_possible(spec, self.facts)
+        request, number = self._request(spec), self._index.last_number() + 1
+        (element, *_) = elements_of(
+            spec,
+            request,
+            number,
+            host=self._host,
+            who=who,
+            runs=self._setting.runs,
+            token="",
+            now_s=0.0,
+        )
+        batch = self._batch(spec, request, number, self._dependency(spec), element.submission)
+        notes = (*notes_on(spec, self.facts), *batch.notes)
+        return Batch(argv=batch.argv, script=batch.script, notes=notes)
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def runs(self, *, ended: bool, who: Caller) -> list[RunRow]:
+        return self._view().all(ended=ended)
+
+    def find(self, name: str, *, who: Caller) -> list[RunRow]:
+        return [run.row for run in self._named(name)]
+
+    def _named(self, name: str) -> list[Run]:
+        found = self._view().named(name)
+        if not found:
+            raise RunNotFound(name)
+        return found
+
+    def run(self, name: str, *, who: Caller) -> RunDetail:
+        found = self._named(name)
+        if len(found) > 1:
+            raise RunNotFound(name, why=f"it is an array of {len(found)} runs; name one of them")
+        return RunDetail(run=found[0].row, attempts=found[0].history.attempts)
+
+    def usage(self, *, who: Caller) -> list[Spent]:
+        """Of runs that have ended; the site's own books are sacct's and sreport's."""
+        ended = self._index.all(ended=True)
+        return spent(
+            Holding(one.submission.user, one.submission.account, one.stretches, one.energy_j)
+            for one in ended
+        )
+
+    def shares(self, *, who: Caller) -> list[Share]:
+        raise NotDone(
+            "the tree of shares is not shown here",
+            why="on Slurm it is kept by the site's accounting",
+            remedy="sshare --all",
+        )
+
+    def nodes(self) -> list[Capacity]:
+        return self.facts.capacities()
+
+    def reservations(self) -> list[Reservation]:
+        rows = parse_fields(self._setting.call(commands.show_reservations()))
+        return [_reservation(fields) for fields in rows if "ReservationName" in fields]
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            name="slurm", hold=True, arrays=True, elastic=False, refused_fields=REFUSED_FIELDS
+        )
+
+    # --- acting on runs -----------------------------------------------------------------------
+
+    def cancel(self, name: str, *, who: Caller, now: bool) -> list[Acted]:
+        """Those that wait leave the queue; leads of those that run are told. What was said lies in
+        the run directory first, so a run that starts meanwhile finds it."""
+        runs = self._named(name)
+        going = [run for run in runs if not run.row.state.is_final]
+        for run in going:
+            write_record(self._folder(run).stop, StopRequest(reason="cancel", by=who.name))
+        jobs = _jobs(going)
+        if jobs and now:
+            self._call(commands.scancel(jobs))
+        elif jobs:
+            self._call(commands.scancel_waiting(jobs))
+            self._quietly(commands.signal_lead(jobs))
+        self._poller.forget()
+        return [_cancelled(run, now=now) for run in runs]
+
+    def hold(self, name: str, *, who: Caller) -> list[Acted]:
+        return self._while_waiting(name, commands.hold, "held")
+
+    def release(self, name: str, *, who: Caller) -> list[Acted]:
+        return self._while_waiting(name, commands.release, "released")
+
+    def _while_waiting(
+        self, name: str, command: Callable[[Sequence[str]], list[str]], done: str
+    ) -> list[Acted]:
+        runs = self._named(name)
+        waiting = [run for run in runs if run.row.state is State.PENDING]
+        if jobs := _jobs(waiting):
+            self._call(command(jobs))
+            self._poller.forget()
+        return [
+            Acted(
+                id=run.row.id,
+                state=run.row.state,
+                text=done if run in waiting else f"is {run.row.state}, not waiting",
+            )
+            for run in runs
+        ]
+
+    def requeue(self, name: str, *, who: Caller) -> list[Acted]:
+        """Have them save, leave and queue again; the job itself does the last."""
+        return [self._requeue(run, who) for run in self._named(name)]
+
+    def _requeue(self, run: Run, who: Caller) -> Acted:
+        state = run.row.state
+        if state is not State.RUNNING or run.job is None:
+            return Acted(id=run.row.id, state=state, text=f"is {state}, not running")
+        write_record(self._folder(run).stop, StopRequest(reason="requeue", by=who.name))
+        self._call(commands.signal_lead([job_name(run.job, run.asked)]))
+        text = "asked to save and leave; it is queued again"
+        return Acted(id=run.row.id, state=state, text=text)
+
+    def resize(self, name: str, *, nodes: tuple[int, int], who: Caller) -> list[Acted]:
+        """While it waits. Raise ``NotDone`` for a run that runs."""
+        runs = self._named(name)
+        for run in runs:
+            if run.row.state is not State.PENDING or run.job is None:
+                raise NotDone(
+                    f"{run.row.id} cannot be resized",
+                    why=f"it is {run.row.state}, and only a run that waits changes its size",
+                    remedy=f"headrace requeue {run.row.id}, then resize it",
+                )
+        for run in runs:
+            assert run.job is not None
+            self._call(commands.update_nodes(job_name(run.job, run.asked), nodes))
+        self._poller.forget()
+        least, most = nodes
+        width = f"{least} nodes" if least == most else f"{least} to {most} nodes"
+        return [
+            Acted(id=run.row.id, state=run.row.state, text=f"may be on {width}") for run in runs
+        ]
+
+    def _folder(self, run: Run) -> RunDir:
+        return RunDir(self._setting.runs / run.asked.run_id)
+
+    def _call(self, argv: Sequence[str]) -> None:
+        self._setting.call(argv)
+
+    def _quietly(self, argv: Sequence[str]) -> None:
+        """Jobs that have ended meanwhile are no error."""
+        try:
+            self._setting.call(argv)
+        except SlurmRefused:
+            return
+
+
+def _jobs(runs: Sequence[Run]) -> list[str]:
+    """What names them to scancel and scontrol; a whole array by its own id."""
+    return list(_named_jobs(runs))
+
+
+def _named_jobs(runs: Sequence[Run]) -> Iterator[str]:
+    for run in runs:
+        if run.job is not None:
+            yield job_name(run.job, run.asked)
+
+
+def _cancelled(run: Run, *, now: bool) -> Acted:
+    state = run.row.state
+    if state.is_final:
+        return Acted(id=run.row.id, state=state, text=f"has already ended {state}")
+    if state is State.PENDING:
+        return Acted(id=run.row.id, state=State.CANCELLED, text="cancelled")
+    return Acted(id=run.row.id, state=state, text="killed" if now else "asked to stop")
+
+
+def _submitted(asked: Sequence[Submission], notes: tuple[str, ...]) -> Submitted:
+    first = asked[0]
+    return Submitted(
+        id=first.array_id or first.run_id, runs=tuple(one.run_id for one in asked), notes=notes
+    )
+
+
+def _reservation(fields: Mapping[str, str]) -> Reservation:
+    def listed(key: str) -> tuple[str, ...]:
+        value = fields.get(key, "")
+        return () if value in ("", "(null)") else tuple(value.split(","))
+
+    return Reservation(
+        name=fields["ReservationName"],
+        start_s=parse_time_s(fields.get("StartTime", "")) or 0.0,
+        end_s=parse_time_s(fields.get("EndTime", "")) or 0.0,
+        nodes=tuple(expand(fields.get("Nodes", "").replace("(null)", ""))),
+        users=listed("Users"),
+        accounts=listed("Accounts"),
+        maintenance="MAINT" in fields.get("Flags", ""),
+    )

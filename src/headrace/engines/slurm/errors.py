@@ -1,0 +1,63 @@
+"""What can go wrong between Headrace and Slurm."""
+
+from collections.abc import Sequence
+
+from headrace.core.errors import Refused, Unreachable
+
+
+class SlurmUnreachable(Unreachable):
+    """A command of Slurm could not be run, or its controller gave no answer."""
+
+    code = "HR-SLURM-001"
+
+    def __init__(self, argv: Sequence[str], why: str) -> None:
+        super().__init__(
+            f"Slurm gave no answer to {' '.join(argv[:3])}",
+            why=why,
+            remedy="try it by hand, and again later; --engine local uses this machine instead",
+        )
+
+
+class SlurmRefused(Refused):
+    """Slurm understood the command and will not do it."""
+
+    code = "HR-SLURM-002"
+
+    def __init__(self, argv: Sequence[str], said: str) -> None:
+        super().__init__(
+            f"Slurm refused {argv[0]}",
+            why=said,
+            remedy="mend what Slurm names; headrace run --dry-run shows what is sent",
+        )
+        self.said = said
+
+
+class NotOnSlurm(Refused):
+    """A job field has a value that this engine cannot honour."""
+
+    code = "HR-SLURM-003"
+
+    def __init__(self, field: str, value: str, *, why: str, remedy: str) -> None:
+        super().__init__(f"{field}: {value} is not possible on Slurm", why=why, remedy=remedy)
+        self.field = field
+        self.value = value
+
+
+class ArrayTooLarge(Refused):
+    """The cluster has a limit on arrays."""
+
+    code = "HR-SLURM-004"
+
+    def __init__(self, highest: int, limit: int) -> None:
+        super().__init__(
+            f"the array goes up to element {highest}",
+            why=f"MaxArraySize of this cluster is {limit}, so its last element is {limit - 1}",
+            remedy=f"submit it in parts of at most {limit} elements that count from 0, or ask an "
+            "admin for a larger MaxArraySize",
+        )
+
+
+class NotDone(Refused):
+    """What was asked cannot be done with this run as it is."""
+
+    code = "HR-SLURM-005"

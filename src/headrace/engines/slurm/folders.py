@@ -1,0 +1,108 @@
+"""The run directories of one user on one cluster: numbers, submissions, what became of runs.
+
+The files are the truth. Events come from three writers, one at a time each: ``engine`` (commands of
+the user), ``batch`` (our programs in the job before and after the lead) and ``lead``.
+"""
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from headrace.core.events import Entry, Event
+from headrace.core.order import StopRequest
+from headrace.core.records import DecodeError, read_record
+from headrace.core.rundir import EventWriter, RunDir, read_events
+from headrace.engines.local.history import History, fold
+from headrace.engines.local.lead import read_lead
+from headrace.engines.local.submission import (
+    Submission,
+    number_of,
+    read_submission,
+    submission_file,
+)
+
+_NUMBERS = ".numbers"
+_KEPT = 16
+
+
+def claim_number(runs: Path, least: int) -> int:
+    """A number that no run in this folder has had, also if other hosts ask at the same time.
+
+    Making a folder is atomic on every file system, network ones included.
+    """
+    folder = runs / _NUMBERS
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    claimed = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+    taken = max([least, *claimed[-1:], *(number_of(name) for name in os.listdir(runs))])
+    for number in itertools.count(taken + 1):
+        try:
+            (folder / str(number)).mkdir()
+        except FileExistsError:
+            continue
+        for old in claimed[:-_KEPT]:
+            with contextlib.suppress(OSError):
+                (folder / str(old)).rmdir()
+        return number
+    raise AssertionError("numbers do not end")
+
+
+def host_of(cluster: str) -> str:
+    """What stands as the host of a submission: no machine's queue takes it for its own."""
+    return f"slurm:{cluster}"
+
+
+def read_ours(run: RunDir, host: str) -> Submission | None:
+    found = read_submission(run)
+    return found if found is not None and found.host == host else None
+
+
+def require_submission(run: RunDir) -> Submission:
+    """Raise ``OSError`` or ``DecodeError``."""
+    return read_record(submission_file(run), Submission)
+
+
+def read_history(run: RunDir, asked: Submission) -> History:
+    """What its files say. A run that has not begun costs one look."""
+    if not (run.events / "batch.jsonl").exists():
+        engine = list(read_events(run.events / "engine.jsonl"))
+        return fold(engine, [], None)
+    return fold(engine_events(run), list(read_events(run.events / "lead.jsonl")), read_lead(run))
+
+
+def engine_events(run: RunDir) -> Sequence[Entry]:
+    """What commands and our programs in the job wrote, in order of time."""
+    entries = [
+        entry
+        for writer in ("engine", "batch")
+        for entry in read_events(run.events / f"{writer}.jsonl")
+    ]
+    return sorted(entries, key=lambda entry: entry.time_s)
+
+
+def write_event(
+    run: RunDir,
+    writer: str,
+    event: Event,
+    *,
+    attempt: int,
+    now_s: Callable[[], float] = time.time,
+) -> None:
+    events = EventWriter(run, writer, now_s=now_s)
+    try:
+        events.write(event, attempt=attempt, durable=True)
+    finally:
+        events.close()
+
+
+def next_attempt(run: RunDir, history: History) -> int:
+    return max([len(history.attempts), *(number + 1 for number in run.attempts())])
+
+
+def read_stop(run: RunDir) -> StopRequest | None:
+    try:
+        return read_record(run.stop, StopRequest)
+    except (FileNotFoundError, DecodeError):
+        return None

@@ -1,0 +1,46 @@
+"""Which Slurm job is which run: ``slurm.json``, one for each submission.
+
+It lies in the run directory, for an array in ``<runs>/.arrays/<array-id>/``. Written by the command
+that submitted, or by the job itself when that command died first.
+"""
+
+from pathlib import Path
+
+from headrace.core.records import DecodeError, Record, read_record, write_record
+from headrace.engines.local.submission import Submission
+
+
+class SlurmJob(Record, frozen=True, kw_only=True):
+    """``job_id``: of an array, that of the whole. ``cluster``: by its own name."""
+
+    job_id: str
+    cluster: str
+    submitted_s: float
+
+
+def family_folder(runs: Path, asked: Submission) -> Path:
+    """Where what all elements share lies: ``slurm.json`` and ``batch.sh``."""
+    return runs / asked.run_id if asked.array_id is None else runs / ".arrays" / asked.array_id
+
+
+def read_job(runs: Path, asked: Submission) -> SlurmJob | None:
+    try:
+        return read_record(family_folder(runs, asked) / "slurm.json", SlurmJob)
+    except (FileNotFoundError, DecodeError):
+        return None
+
+
+def write_job(runs: Path, asked: Submission, job: SlurmJob) -> None:
+    folder = family_folder(runs, asked)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(folder / "slurm.json", job)
+
+
+def job_name(job: SlurmJob, asked: Submission) -> str:
+    """How scontrol, scancel and sacct name this run: 4711, or 4711_3."""
+    return job.job_id if asked.array_index is None else f"{job.job_id}_{asked.array_index}"
+
+
+def parse_submitted(text: str) -> str:
+    """The job id that ``sbatch --parsable`` prints: "4711" or "4711;cluster"."""
+    return text.strip().splitlines()[-1].partition(";")[0]
