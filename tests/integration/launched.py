@@ -100,6 +100,6 @@ class Launched:
         for pid in self.left():
             with contextlib.suppress(OSError):
                 name = Path(f"/proc/{pid}/comm").read_text().strip()
-                if name.startswith(f"{role} "):
-                    found[name.removeprefix(f"{role} ")] = pid
+                if name.startswith(f"{role}:"):
+                    found[name.removeprefix(f"{role}:")] = pid
         return found

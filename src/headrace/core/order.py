@@ -63,7 +63,6 @@ class Order(Record, frozen=True, kw_only=True):
     and the lead's {host} and {port} to be filled in; empty when the lead forks them on its own
     host. ``job_env``: what it says of the job to each rank. ``signal_means``: why it sends a signal
     that nobody has asked for; ``limit_warned_s`` before the time limit, the limit is why.
-    ``afterwards``: the program that the lead turns into at its end.
     """
 
     run_id: str
@@ -92,7 +91,6 @@ class Order(Record, frozen=True, kw_only=True):
     job_env: dict[str, str] = {}  # noqa: RUF012
     signal_means: str = "cancel"
     limit_warned_s: float = 0.0
-    afterwards: tuple[str, ...] = ()
 
 
 class RankPlace(Record, frozen=True, kw_only=True):

@@ -3,8 +3,8 @@
 The lead of the same host forks it with ``start``; on another host it is started by
 ``python -m headrace.launch.guard RUN_DIR NODE LEAD_HOST LEAD_PORT``, where NODE may be $VARIABLE.
 
-A site's signals to leave (SIGTERM, SIGUSR2) are the agent's to pass on to the lead; the guard,
-which has to stay until the end, ignores them.
+A batch system signals the process that it started, and no child of it: the guard hands signals to
+leave (SIGTERM, SIGUSR2) to the agent, which tells the lead, and stays until the end itself.
 """
 
 import contextlib
@@ -47,16 +47,18 @@ def _let_go_of_the_lead() -> None:
 
 def watch(run: RunDir, node: str, host: str, port: int) -> int:
     """Run the agent in a child, and clear up after it. Return the exit code."""
-    name_process(f"guard {node}")
+    name_process(f"guard:{node}")  # Slurm reads no name with a space in it
     become_subreaper()
-    for number in agent.WARNINGS:
-        signal.signal(number, signal.SIG_IGN)
     guard_pid = os.getpid()
+    for number in agent.WARNINGS:
+        signal.signal(number, signal.SIG_IGN)  # until there is somebody to hand them to
     inner = os.fork()
     if inner == 0:
-        name_process(f"agent {node}")
+        name_process(f"agent:{node}")
         agent.serve(run, node, host, port, guard_pid)
         os._exit(0)
+    for number in agent.WARNINGS:
+        signal.signal(number, lambda number, _: os.kill(inner, number))
     _, status = os.waitpid(inner, 0)
     code = os.waitstatus_to_exitcode(status)
     ended: list[str] = []

@@ -18,7 +18,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -75,6 +74,7 @@ class Lead:
         signal.set_wakeup_fd(self._wake.fileno())
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, lambda *_: None)  # the wakeup descriptor carries it to the loop
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGUSR2))
         self._selector.register(self._signals, selectors.EVENT_READ, self._hear_signal)
         self._peers: list[Peer] = []
         self._holders: list[Holder] = []
@@ -369,17 +369,7 @@ def main(arguments: list[str]) -> int:
     order = read_record(run.order, Order)
     os.environ["HEADRACE_RUN_ID"] = order.run_id
     os.environ["HEADRACE_RUN_DIR"] = str(run.root)
-    try:
-        code = Lead(run, order).lead()
-    except Exception:
-        traceback.print_exc()
-        code = 1
-    if order.afterwards:
-        for number in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_IGN)
-        sys.stderr.flush()
-        os.execv(order.afterwards[0], order.afterwards)
-    return code
+    return Lead(run, order).lead()
 
 
 if __name__ == "__main__":

@@ -1,26 +1,17 @@
-"""In the job, before the lead: find out where it runs, write its order, turn into the lead.
-
-``python -m headrace.engines.slurm.begin RUN_DIR`` is what the batch script becomes. The process id
-stays the same all the way to the end of the job, so that a signal to the batch script is a signal
-to the lead.
-"""
+"""In the job, before the lead: find out where it runs, and write its order."""
 
 import contextlib
-import os
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 from headrace.core.events import Placed, Requeued, Started
 from headrace.core.order import Order, RestartPolicy
-from headrace.core.process import identify
 from headrace.core.records import sync_folder, write_record
 from headrace.core.rundir import RunDir
 from headrace.core.states import State
 from headrace.engines.local.history import History
-from headrace.engines.local.lead import lead_file
 from headrace.engines.local.submission import Submission
 from headrace.engines.slurm import commands, grace
 from headrace.engines.slurm.call import Call, call
@@ -29,7 +20,6 @@ from headrace.engines.slurm.folders import (
     next_attempt,
     read_history,
     read_stop,
-    require_submission,
     write_event,
 )
 from headrace.engines.slurm.hostlist import expand
@@ -38,9 +28,7 @@ from headrace.engines.slurm.rows import parse_config, parse_fields, parse_time_s
 from headrace.spec.job import JobSpec
 from headrace.spec.load import read_submitted
 
-LEAD = (sys.executable, "-m", "headrace.launch.lead")
 _AGENT = ("-m", "headrace.launch.guard")
-_SETTLE = (sys.executable, "-m", "headrace.engines.slurm.settle")
 _KILL_WAIT_S = 10.0
 _HANG_S = 600.0
 _SCRIPTS_OWN = ("SLURM_EXPORT_ENV",)
@@ -51,10 +39,8 @@ _JOBS_OWN = (
 _PROBE_PORT = 9
 
 
-def main(arguments: Sequence[str]) -> int:
-    run = RunDir(Path(arguments[0]))
-    environ = os.environ
-    asked = require_submission(run)
+def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int:
+    """Write the lead's order, and where the run is. Return the number of the first attempt."""
     spec = read_submitted(run.job.read_text())
     job = parse_fields(call(commands.show_job(job_id_of(environ))))[0]
     config = parse_config(call(commands.show_config()))
@@ -78,12 +64,9 @@ def main(arguments: Sequence[str]) -> int:
     stop = read_stop(run)
     if stop is not None and stop.reason != "cancel":
         run.stop.unlink(missing_ok=True)
-    me = identify(os.getpid())
-    assert me is not None
-    write_record(lead_file(run), me)
     sync_folder(run.root)
     write_event(run, "batch", Started(placed=placed), attempt=attempt)
-    os.execve(LEAD[0], [*LEAD, str(run.root)], {**environ, "SLURM_EXPORT_ENV": "ALL"})
+    return attempt
 
 
 def job_id_of(environ: Mapping[str, str]) -> str:
@@ -203,7 +186,6 @@ def make_order(
         job_env=job_environment(environ, whole=once),
         signal_means="preempt",
         limit_warned_s=grace.warning_window_s(),
-        afterwards=(*_SETTLE, str(run.root)),
     )
 
 
@@ -226,7 +208,3 @@ def job_environment(environ: Mapping[str, str], *, whole: bool) -> dict[str, str
     if whole and "SLURM_CPUS_PER_TASK" in chosen:
         chosen["SRUN_CPUS_PER_TASK"] = chosen["SLURM_CPUS_PER_TASK"]
     return chosen
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -12,7 +12,7 @@ from headrace.core.records import Record
 from headrace.core.units import parse_bytes, parse_duration_s
 from headrace.engines.slurm.hostlist import indices
 
-QUEUE_FORMAT = "%A|%F|%K|%T|%S|%P|%Q|%D|%N|%j|%r"
+QUEUE_FORMAT = "%A|%F|%K|%T|%S|%e|%P|%Q|%D|%N|%j|%r"
 ACCOUNTING_FIELDS = "JobID,State,ExitCode,Start,End"
 NODE_FORMAT = "%N|%c|%m|%G|%R|%f|%T"
 _FIELD = re.compile(r"(?:^|\s)([A-Za-z][\w/:]*)=")
@@ -24,7 +24,7 @@ class QueueRow(Record, frozen=True, kw_only=True):
     """A line of squeue. ``array_job_id``: that of a plain job is its own id.
 
     ``elements``: empty for a plain job, one for an element on its own, all that still wait for the
-    rest of an array. ``start_s``: of a job that waits, the estimate.
+    rest of an array. ``start_s``, ``end_s``: of a job that has not got there, the estimate.
     """
 
     job_id: str
@@ -32,6 +32,7 @@ class QueueRow(Record, frozen=True, kw_only=True):
     elements: tuple[int, ...]
     state: str
     start_s: float | None
+    end_s: float | None
     partition: str
     priority: int
     nodes: int
@@ -68,9 +69,9 @@ def parse_queue(text: str) -> list[QueueRow]:
     rows = []
     for line in text.splitlines():
         columns = line.split("|")
-        if len(columns) < 11:
+        if len(columns) < 12:
             continue
-        job, array, element, state, start, partition, priority, nodes, where, *name, reason = (
+        job, array, element, state, start, end, partition, priority, nodes, where, *name, reason = (
             columns
         )
         rows.append(
@@ -80,6 +81,7 @@ def parse_queue(text: str) -> list[QueueRow]:
                 elements=indices(element),
                 state=state.partition(" ")[0],
                 start_s=parse_time_s(start),
+                end_s=parse_time_s(end),
                 partition=partition,
                 priority=_number(priority),
                 nodes=_number(nodes),

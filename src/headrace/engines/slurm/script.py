@@ -90,7 +90,7 @@ def make_script(
         '  echo "headrace: $run cannot be read on $(hostname): is it on a shared file system?" >&2',
         f"  exit {_EXIT_UNSEEN}",
         "fi",
-        f'exec {shlex.quote(host.python)} -m headrace.engines.slurm.begin "$run"',
+        f'exec {shlex.quote(host.python)} -m headrace.engines.slurm.job "$run"',
         "",
     ]
     left_out = [

@@ -35,7 +35,7 @@ _ENDED = {
     "OUT_OF_MEMORY": State.OUT_OF_MEMORY,
 }
 _HANDING_OVER_S = 120.0
-_SETTLES_S = 10.0
+_SETTLES_S = 3.0
 
 
 class Seen(Record, frozen=True, kw_only=True):
@@ -85,7 +85,8 @@ def see(
         return _over(State.CANCELLED, EXIT_INTERRUPTED, f"cancelled by {stop.by}")
     if row is not None:
         said = in_words(row.reason)
-        return _from_slurm(row.state, 1, said, settled=now_s - queue.asked_s >= _SETTLES_S)
+        settled = row.end_s is None or now_s - row.end_s >= _SETTLES_S
+        return _from_slurm(row.state, 1, said or _last_word(history), settled=settled)
     return Seen(state=State.UNKNOWN, reason="has left Slurm's queue", ask=True)
 
 
@@ -95,12 +96,16 @@ def _not_handed_over(asked: Submission, now_s: float) -> Seen:
     return _over(State.FAILED, 1, "its submission was cut off; it was never handed to Slurm")
 
 
+def _last_word(history: History) -> str:
+    return "its lead left no word" if history.lead_end is None else history.lead_end.detail
+
+
 def _from_slurm(state: str, exit_code: int, said: str, *, settled: bool) -> Seen:
     """The lead left no word. ``settled``: its word would have arrived by now."""
     found = _ENDED.get(state)
     if found is None:
         return Seen(state=State.UNKNOWN, reason=f"Slurm calls it {state}")
-    detail = f"Slurm says {state}" + (f": {said}" if said else "") + "; its lead left no word"
+    detail = f"Slurm says {state}" + (f"; {said}" if said else "")
     codes = {
         State.COMPLETED: 0,
         State.CANCELLED: EXIT_INTERRUPTED,
@@ -120,7 +125,7 @@ def from_accounting(row: AccountingRow | None) -> Seen:
     if row.state in _WAITING or row.state in _RUNNING:
         return Seen(state=State.RUNNING, reason=f"accounting says {row.state}")
     code = 128 + row.signal if row.signal else row.exit_code
-    return _from_slurm(row.state, code, "", settled=True)
+    return _from_slurm(row.state, code, "its lead left no last word", settled=True)
 
 
 def _over(state: State, exit_code: int, detail: str) -> Seen:

@@ -1,23 +1,19 @@
 """In the job, after the lead: end the job, or have Slurm queue it again, once.
 
-The lead turns into ``python -m headrace.engines.slurm.settle RUN_DIR``. This is the only place that
-requeues a job. It acts only while Slurm calls the job RUNNING: a job that was cancelled, or that
-Slurm requeues by itself, is left to Slurm.
+This is the only place that requeues a job. It acts only while Slurm calls the job RUNNING: when a
+job was cancelled, or Slurm requeues it by itself, Slurm has begun to end it and says COMPLETING,
+and what follows is said by Slurm alone: by its queue (``seeing``), or by starting the job again
+(``begin``).
 
 | the lead's end                  | and Slurm says | then                                      |
 |---------------------------------|----------------|-------------------------------------------|
 | COMPLETED, FAILED, TIMEOUT, ... | anything       | it stands; the job ends with its exit code |
 | PREEMPTED                       | RUNNING        | requeue, if restart.on names the reason    |
-| PREEMPTED                       | CANCELLED      | CANCELLED                                  |
-| PREEMPTED                       | PREEMPTED, ... | Slurm requeues it; nothing to do           |
+| PREEMPTED                       | COMPLETING     | left to Slurm: it cancels, or requeues     |
 | none: it died, or lost a node   | RUNNING        | requeue within restart.max and restart.on  |
 """
 
-import os
-import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
 
 from headrace.core.errors import EXIT_INTERRUPTED, HeadraceError
 from headrace.core.events import Ended, Requeued, StopAsked
@@ -28,9 +24,8 @@ from headrace.engines.local.history import History
 from headrace.engines.local.settle import verdict
 from headrace.engines.local.submission import Submission
 from headrace.engines.slurm import commands
-from headrace.engines.slurm.begin import job_id_of
 from headrace.engines.slurm.call import call
-from headrace.engines.slurm.folders import read_history, read_stop, require_submission, write_event
+from headrace.engines.slurm.folders import read_history, read_stop, write_event
 from headrace.engines.slurm.rows import parse_fields
 
 _TRIES = 5
@@ -38,22 +33,18 @@ _PAUSE_S = 2.0
 _RUNNING = "RUNNING"
 
 
-def main(arguments: Sequence[str]) -> int:
-    run = RunDir(Path(arguments[0]))
-    asked, job_id = require_submission(run), job_id_of(os.environ)
-    history = read_history(run, asked)
-    attempt = max(run.attempts(), default=0)
+def settle(run: RunDir, asked: Submission, job_id: str) -> int:
+    """Return the exit code of the job."""
+    history, attempt = read_history(run, asked), max(run.attempts(), default=0)
     state = _RUNNING if history.state.is_final else _job_state(job_id)
     event = decide(asked, history, state, _why_stopped(run), read_stop(run))
     if event is None:
-        return history.exit_code if history.exit_code is not None else 0
+        return EXIT_INTERRUPTED if history.exit_code is None else history.exit_code
+    write_event(run, "batch", event, attempt=attempt)
     if isinstance(event, Ended):
-        write_event(run, "batch", event, attempt=attempt)
         return event.exit_code
     run.stop.unlink(missing_ok=True)
-    write_event(run, "batch", event, attempt=attempt)
-    if state == _RUNNING:
-        _requeue(run, job_id, attempt)
+    _requeue(run, job_id, attempt)
     return EXIT_INTERRUPTED
 
 
@@ -64,15 +55,12 @@ def decide(
     why: str | None,
     stop: StopRequest | None,
 ) -> Ended | Requeued | None:
-    """What to write down; None when the lead's own end stands. Pure.
+    """What to write down; None when the lead's own end stands, or Slurm has the word. Pure.
 
     ``job_state``: Slurm's word now. ``why``: the reason of the last stop that the lead asked for.
     """
-    if history.state.is_final:
+    if history.state.is_final or job_state != _RUNNING:
         return None
-    if job_state == "CANCELLED":
-        by = "with scancel" if stop is None else f"by {stop.by}"
-        return Ended(state=State.CANCELLED, exit_code=EXIT_INTERRUPTED, detail=f"cancelled {by}")
     event = verdict(asked, history, lead_error=None)
     if not isinstance(event, Requeued) and not (why == "time" and "time" in asked.restart_on):
         return event
@@ -114,7 +102,3 @@ def _requeue(run: RunDir, job_id: str, attempt: int) -> None:
     write_event(
         run, "batch", Ended(state=State.FAILED, exit_code=1, detail=detail), attempt=attempt
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
