@@ -58,5 +58,6 @@ class Unreachable(HeadraceError):
     exit_status = 5
 
 
+EXIT_NODE_LOST = 75  # a lead: this place is no good any more, the run could go on in another
 EXIT_TIMEOUT = 124
 EXIT_INTERRUPTED = 130

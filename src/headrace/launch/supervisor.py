@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import assert_never
 
+from headrace.core.errors import EXIT_NODE_LOST
 from headrace.core.order import RestartPolicy
 from headrace.core.states import State
 
 STACKS_WAIT_S = 5.0
 EXIT_CANCELLED = 130
 EXIT_TIMEOUT = 124
-EXIT_NODE_LOST = 1  # PREEMPTED with this: the place is no good, the run could go on in another
 
 
 class Phase(Enum):

@@ -5,13 +5,11 @@ queue. A lead that died without a word is a lost node: the run goes back to the 
 restart policy allows. A lead that never began has run nothing.
 """
 
-from headrace.core.errors import EXIT_INTERRUPTED
+from headrace.core.errors import EXIT_INTERRUPTED, EXIT_NODE_LOST
 from headrace.core.events import Ended, Requeued
 from headrace.core.states import State
 from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
-
-_EXIT_NODE_LOST = 1  # the lead leaves PREEMPTED with it when its place is no good any more
 
 
 def verdict(
@@ -31,7 +29,7 @@ def verdict(
             return Requeued(reason="node", detail="the daemon died before the lead began")
         detail = f"its lead did not start: {lead_error}"
         return Ended(state=State.FAILED, exit_code=1, detail=detail)
-    if history.lead_end is not None and history.lead_end.exit_code == _EXIT_NODE_LOST:
+    if history.lead_end is not None and history.lead_end.exit_code == EXIT_NODE_LOST:
         return _again_or_end(asked, history, "node", history.lead_end.detail, State.NODE_FAIL)
     if history.lead_end is not None:
         return _displaced(asked, history, history.lead_end.detail)

@@ -1,0 +1,23 @@
+#!/bin/bash
+# gpt: written by headrace; this script turns into the lead of the run.
+#SBATCH --job-name=gpt
+#SBATCH --nodes=2-8
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=1
+#SBATCH --time=02:01:00
+#SBATCH --nice=5
+#SBATCH --chdir=/
+#SBATCH --output=/lustre/ada/runs/gpt-7/batch.log
+#SBATCH --open-mode=append
+#SBATCH --no-kill
+#SBATCH --no-requeue
+#SBATCH --signal=B:USR2@1
+#SBATCH --export=ALL
+
+run=/lustre/ada/runs/gpt-7
+export LD_LIBRARY_PATH=/opt/cuda/lib
+if [ ! -r "$run/submission.json" ]; then
+  echo "headrace: $run cannot be read on $(hostname): is it on a shared file system?" >&2
+  exit 78
+fi
+exec /opt/venv/bin/python -m headrace.engines.slurm.job "$run"

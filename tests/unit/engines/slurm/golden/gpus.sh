@@ -1,0 +1,30 @@
+#!/bin/bash
+# gpt: written by headrace; this script turns into the lead of the run.
+#SBATCH --job-name=gpt
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=8
+#SBATCH --cpus-per-task=12
+#SBATCH --gres=gpu:h100:8
+#SBATCH --mem=409600M
+#SBATCH --time=1-00:00:00
+#SBATCH --account=lab1
+#SBATCH --partition=gpu
+#SBATCH --qos=high
+#SBATCH --reservation=course-42
+#SBATCH --constraint=a100&nvlink
+#SBATCH --dependency=afterok:12:13,singleton
+#SBATCH --chdir=/
+#SBATCH --output=/lustre/ada/runs/gpt-7/batch.log
+#SBATCH --open-mode=append
+#SBATCH --no-kill
+#SBATCH --requeue
+#SBATCH --signal=B:USR2@1
+#SBATCH --export=ALL
+
+run=/lustre/ada/runs/gpt-7
+export LD_LIBRARY_PATH=/opt/cuda/lib
+if [ ! -r "$run/submission.json" ]; then
+  echo "headrace: $run cannot be read on $(hostname): is it on a shared file system?" >&2
+  exit 78
+fi
+exec /opt/venv/bin/python -m headrace.engines.slurm.job "$run"

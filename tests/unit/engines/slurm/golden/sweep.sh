@@ -1,0 +1,23 @@
+#!/bin/bash
+# gpt: written by headrace; this script turns into the lead of the run.
+#SBATCH --job-name=gpt
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=1
+#SBATCH --time=00:11:00
+#SBATCH --array=0-1
+#SBATCH --chdir=/
+#SBATCH --output=/lustre/ada/runs/gpt-7_%a/batch.log
+#SBATCH --open-mode=append
+#SBATCH --no-kill
+#SBATCH --requeue
+#SBATCH --signal=B:USR2@1
+#SBATCH --export=ALL
+
+run=/lustre/ada/runs/gpt-7_"$SLURM_ARRAY_TASK_ID"
+export LD_LIBRARY_PATH=/opt/cuda/lib
+if [ ! -r "$run/submission.json" ]; then
+  echo "headrace: $run cannot be read on $(hostname): is it on a shared file system?" >&2
+  exit 78
+fi
+exec /opt/venv/bin/python -m headrace.engines.slurm.job "$run"

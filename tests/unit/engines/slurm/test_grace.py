@@ -1,0 +1,63 @@
+"""The checked contract: what a site gives before it kills, against what a checkpoint takes."""
+
+from headrace.core.records import replace
+from headrace.engines.slurm.facts import Facts, PartitionFacts
+from headrace.engines.slurm.grace import check, is_preemptible, stop_grace_s
+
+FACTS = Facts(
+    cluster="c",
+    version="22.05.8",
+    kill_wait_s=30.0,
+    max_array_size=1001,
+    job_requeue=True,
+    preempt_type="preempt/qos",
+    preempt_mode="REQUEUE",
+    send_user_signal=True,
+    accounting=True,
+    proctrack="proctrack/cgroup",
+    task_plugin="task/affinity,task/cgroup",
+    partitions=(
+        PartitionFacts(name="gpu", default=True, grace_s=120.0, preempt_mode="REQUEUE"),
+        PartitionFacts(name="hard", preempt_mode="OFF"),
+    ),
+)
+NOTHING_KNOWN = {"checkpoint_s": None, "step_s": None, "asked_s": None}
+
+
+def test_a_checkpoint_that_fits_in_grace_and_kill_wait_gives_no_warning() -> None:
+    found = check(FACTS, "gpu", checkpoint_s=80.0, step_s=2.0, asked_s=None, may_requeue=True)
+    assert (found.given_s, found.needed_s, found.warnings) == (150.0, 142.0, ())
+
+
+def test_a_checkpoint_that_takes_longer_is_said_before_the_run_is_submitted() -> None:
+    found = check(FACTS, "gpu", checkpoint_s=200.0, step_s=5.0, asked_s=None, may_requeue=True)
+    assert found.warnings == (
+        "a checkpoint takes 4m25s in all, but partition gpu kills a preempted run after 2m30s "
+        "(GraceTime 2m and KillWait 30s): what came after the last checkpoint is lost",
+    )
+
+
+def test_a_site_that_preempts_nobody_needs_no_grace() -> None:
+    quiet = replace(FACTS, preempt_type="preempt/none")
+    found = check(quiet, "gpu", checkpoint_s=900.0, step_s=5.0, asked_s=None, may_requeue=True)
+    assert found.warnings == ()
+
+
+def test_preemption_by_partition_goes_by_the_partitions_own_mode() -> None:
+    by_partition = replace(FACTS, preempt_type="preempt/partition_prio")
+    assert is_preemptible(by_partition, "gpu")
+    assert not is_preemptible(by_partition, "hard")
+
+
+def test_a_site_that_gives_no_first_word_is_named() -> None:
+    mute = replace(FACTS, send_user_signal=False)
+    found = check(mute, "hard", **NOTHING_KNOWN, may_requeue=True)  # type: ignore[arg-type]
+    assert [text.split(":")[0] for text in found.warnings] == [
+        "partition hard gives no GraceTime and the site does not set preempt_send_user_signal"
+    ]
+
+
+def test_the_lead_stops_a_little_before_the_site_kills() -> None:
+    assert stop_grace_s(None, 30.0) == 25.0
+    assert stop_grace_s(None, 3600.0) == 60.0
+    assert stop_grace_s(300, 30.0) == 300.0

@@ -1,0 +1,130 @@
+"""The state of a run from its files, the queue and accounting."""
+
+from typing import Any
+
+import pytest
+
+from headrace.core.events import Ended
+from headrace.core.order import StopRequest
+from headrace.core.states import State
+from headrace.engines.local.history import History
+from headrace.engines.local.submission import Submission
+from headrace.engines.slurm.jobs import SlurmJob
+from headrace.engines.slurm.rows import AccountingRow, QueueRow
+from headrace.engines.slurm.seeing import Queue, Seen, from_accounting, see
+from headrace.schedule.request import Request
+
+JOB = SlurmJob(job_id="4711", cluster="c", submitted_s=100.0)
+ASKED = Submission(
+    host="slurm:c",
+    run_id="gpt-1",
+    number=1,
+    name="gpt",
+    user="ada",
+    token="t",
+    submitted_s=100.0,
+    priority=0,
+    request=Request(),
+    restarts_max=10,
+    restart_on=("preempt", "node"),
+)
+CANCEL = StopRequest(reason="cancel", by="ada")
+
+
+def row(state: str, reason: str = "None", **changes: Any) -> QueueRow:  # noqa: ANN401
+    fields = {
+        "job_id": "4711",
+        "array_job_id": "4711",
+        "elements": (),
+        "state": state,
+        "start_s": None,
+        "end_s": None,
+        "partition": "gpu",
+        "priority": 1,
+        "nodes": 1,
+        "node_list": "",
+        "name": "gpt",
+        "reason": reason,
+    }
+    return QueueRow(**(fields | changes))
+
+
+def seen(
+    queued: QueueRow | None,
+    *,
+    history: History | None = None,
+    job: SlurmJob | None = JOB,
+    stop: StopRequest | None = None,
+    asked_s: float = 200.0,
+    now_s: float = 201.0,
+) -> Seen:
+    queue = Queue(asked_s=asked_s, row=queued)
+    return see(ASKED, history or History(), job, queue, stop, now_s)
+
+
+def test_the_leads_word_on_the_end_counts_before_slurms() -> None:
+    done = History(state=State.FAILED, detail="rank 0 ended with exit code 3")
+    assert seen(row("RUNNING"), history=done).reason == "rank 0 ended with exit code 3"
+
+
+def test_a_waiting_run_says_why_in_words_and_keeps_slurms_word() -> None:
+    found = seen(row("PENDING", "Resources"))
+    assert found.state is State.PENDING
+    assert found.reason == "first in line; waits for nodes to become free (Resources)"
+
+
+def test_a_run_that_is_newer_than_the_queues_answer_is_not_lost() -> None:
+    assert seen(None, asked_s=99.0).state is State.PENDING
+    started = History(state=State.RUNNING, placed_s=199.5)
+    assert seen(row("PENDING"), history=started, asked_s=199.0).state is State.RUNNING
+    assert seen(None, history=started, asked_s=199.0).state is State.RUNNING
+
+
+def test_a_run_that_was_queued_again_by_slurm_waits_whatever_its_last_lead_said() -> None:
+    was = History(state=State.RUNNING, placed_s=150.0)
+    assert seen(row("PENDING", "BeginTime"), history=was).state is State.PENDING
+
+
+def test_a_job_that_has_gone_after_a_cancel_is_cancelled() -> None:
+    found = seen(None, stop=CANCEL)
+    assert found.end == Ended(state="CANCELLED", exit_code=130, detail="cancelled by ada")
+
+
+def test_a_job_that_has_gone_without_a_word_is_asked_for_and_then_unknown() -> None:
+    found = seen(None)
+    assert (found.state, found.ask, found.end) == (State.UNKNOWN, True, None)
+    assert from_accounting(None).state is State.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "number", "state", "exit_code"),
+    [
+        ("COMPLETED", 0, 0, State.COMPLETED, 0),
+        ("FAILED", 3, 0, State.FAILED, 3),
+        ("FAILED", 0, 9, State.FAILED, 137),
+        ("TIMEOUT", 0, 15, State.TIMEOUT, 124),
+        ("OUT_OF_MEMORY", 0, 125, State.OUT_OF_MEMORY, 253),
+        ("NODE_FAIL", 1, 0, State.NODE_FAIL, 1),
+    ],
+)
+def test_accounting_has_the_last_word_where_there_is_no_other(
+    word: str, code: int, number: int, state: State, exit_code: int
+) -> None:
+    told = AccountingRow(
+        job_id="4711", state=word, exit_code=code, signal=number, start_s=1.0, end_s=2.0
+    )
+    found = from_accounting(told)
+    assert found.end is not None
+    assert (found.state, found.end.exit_code) == (state, exit_code)
+
+
+def test_an_end_that_slurm_has_just_seen_leaves_the_lead_time_to_say_its_word() -> None:
+    assert seen(row("FAILED", end_s=200.5)).state is State.RUNNING
+    settled = seen(row("FAILED", "NonZeroExitCode", end_s=190.0))
+    assert settled.state is State.FAILED
+    assert "its program ended with an error" in settled.reason
+
+
+def test_a_submission_that_was_cut_off_ends_when_it_can_no_longer_be_under_way() -> None:
+    assert seen(None, job=None).state is State.PENDING
+    assert seen(None, job=None, now_s=300.0).state is State.FAILED
