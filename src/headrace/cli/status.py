@@ -11,7 +11,7 @@ from headrace.core.errors import HeadraceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headrace.control.client import Client
+    from headrace.control.door import Door
     from headrace.engines.contract import AttemptRow, RunDetail
     from headrace.schedule.explain import Explanation
 
@@ -47,7 +47,7 @@ def status(
         typer.echo(columns([head, *(_attempt(one, time.time()) for one in found.attempts)]))
 
 
-def _explained(client: "Client", found: "RunDetail") -> "Explanation | None":
+def _explained(client: "Door", found: "RunDetail") -> "Explanation | None":
     """When it is to start, if it waits; it may start while we ask."""
     from headrace.core.errors import Refused
     from headrace.core.states import State

@@ -22,7 +22,7 @@ _CONFIGURED = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/run/slur
 class EngineUnknown(UsageError):
     """No engine has this name."""
 
-    code = "HR-CONTROL-011"
+    code = "HR-CONTROL-013"
 
     def __init__(self, name: str) -> None:
         super().__init__(

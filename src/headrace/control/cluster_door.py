@@ -82,6 +82,12 @@ class ClusterDoor:
     def cancel(self, name: str, *, now: bool) -> list[Acted]:
         return self._engine.cancel(name, who=self._who, now=now)
 
+    def explain(self, name: str, *, sooner: bool = True) -> NoReturn:
+        raise _of_slurm(f"headrace status {name}, and scontrol show job")
+
+    def ranking(self) -> NoReturn:
+        raise _of_slurm("sprio --long")
+
     def hold(self, name: str) -> list[Acted]:
         return self._engine.hold(name, who=self._who)
 
@@ -123,6 +129,14 @@ class ClusterDoor:
 
     def unreserve(self, name: str) -> NoReturn:
         raise _for_admins(f"scontrol delete ReservationName={name}")
+
+
+def _of_slurm(command: str) -> NotDone:
+    return NotDone(
+        "the order of the queue is not explained here",
+        why="on a cluster it is Slurm that decides, by what it knows",
+        remedy=command,
+    )
 
 
 def _for_admins(command: str) -> NotDone:

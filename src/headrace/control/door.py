@@ -1,12 +1,15 @@
 """What commands can ask for, whatever keeps the runs: a daemon, or an engine in this process."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from headrace.core.order import Order
 from headrace.engines.contract import Acted, Batch, RunDetail, RunRow, Share, Spent, Submitted
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
+
+if TYPE_CHECKING:
+    from headrace.schedule.explain import Explanation, Ranked
 
 
 class Door(Protocol):
@@ -47,6 +50,14 @@ class Door(Protocol):
         ...
 
     def cancel(self, name: str, *, now: bool) -> list[Acted]: ...
+
+    def explain(self, name: str, *, sooner: bool = True) -> "Explanation":
+        """``sooner``: also look for changes, which is most of the work."""
+        ...
+
+    def ranking(self) -> "list[Ranked]":
+        """Those that wait for nodes, in the queue's order."""
+        ...
 
     def hold(self, name: str) -> list[Acted]: ...
 

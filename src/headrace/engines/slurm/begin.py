@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from headrace.core.events import Placed, Requeued, Started
 from headrace.core.order import Order, RestartPolicy
@@ -49,6 +50,7 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int:
     history = _come_back(run, asked, environ)
     _keep_job(run, asked, environ, facts.cluster)
     attempt = next_attempt(run, history)
+    end_s = parse_time_s(job.get("EndTime", ""))
     order = make_order(
         spec,
         asked,
@@ -56,9 +58,7 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int:
         placed=placed,
         run=run,
         attempt=attempt,
-        facts=facts,
-        end_s=parse_time_s(job.get("EndTime", "")),
-        environ=environ,
+        given=given(spec, facts, end_s=end_s, environ=environ),
     )
     write_record(run.order, order)
     stop = read_stop(run)
@@ -126,6 +126,33 @@ def address_towards(other: str) -> str:
     return other
 
 
+class Given(NamedTuple):
+    """What Slurm gives a job. ``limit_s``: until the lead has to be done, None for ever."""
+
+    limit_s: float | None
+    stop_grace_s: float
+    job_env: dict[str, str]
+
+
+def given(spec: JobSpec, facts: Facts, *, end_s: float | None, environ: Mapping[str, str]) -> Given:
+    """``end_s``: when Slurm ends the job."""
+    asked_s = spec.checkpoint.grace_s
+    contract = grace.check(
+        facts,
+        environ.get("SLURM_JOB_PARTITION"),
+        checkpoint_s=None,
+        step_s=None,
+        asked_s=asked_s,
+        may_requeue=spec.restart.max > 0,
+    )
+    left_s = None if end_s is None else max(1.0, end_s - time.time())
+    return Given(
+        limit_s=None if left_s is None else left_s - grace.margin_s(left_s),
+        stop_grace_s=grace.stop_grace_s(asked_s, contract.given_s),
+        job_env=job_environment(environ, whole=spec.script_semantics),
+    )
+
+
 def make_order(
     spec: JobSpec,
     asked: Submission,
@@ -134,26 +161,11 @@ def make_order(
     placed: tuple[Placed, ...],
     run: RunDir,
     attempt: int,
-    facts: Facts,
-    end_s: float | None,
-    environ: Mapping[str, str],
+    given: Given,
 ) -> Order:
-    """The lead's order, from the job description and from what Slurm gave. ``end_s``: when Slurm
-    ends the job. A batch script runs in the batch step itself, as it would without us."""
+    """The lead's order. A batch script runs in the batch step itself, as it would without us."""
     request, once = asked.request, spec.script_semantics
-    partition = environ.get("SLURM_JOB_PARTITION")
-    given = grace.check(
-        facts,
-        partition,
-        checkpoint_s=None,
-        step_s=None,
-        asked_s=spec.checkpoint.grace_s,
-        may_requeue=spec.restart.max > 0,
-    )
-    left_s = None if end_s is None else max(1.0, end_s - time.time())
-    limit_s = None if left_s is None else left_s - grace.margin_s(left_s)
-    if limit_s is not None and asked.limit_s is not None:
-        limit_s = min(limit_s, asked.limit_s)
+    limits = [limit_s for limit_s in (given.limit_s, asked.limit_s) if limit_s is not None]
     return Order(
         run_id=asked.run_id,
         name=asked.name,
@@ -168,9 +180,9 @@ def make_order(
         environment_file=str(run.environment),
         session=spec.session(),
         setup=spec.setup,
-        time_limit_s=limit_s,
+        time_limit_s=min(limits, default=None),
         time_used_s=0.0,
-        stop_grace_s=grace.stop_grace_s(spec.checkpoint.grace_s, given.given_s),
+        stop_grace_s=given.stop_grace_s,
         kill_wait_s=_KILL_WAIT_S,
         hang_s=_HANG_S,
         restart=RestartPolicy(
@@ -183,7 +195,7 @@ def make_order(
         array_index=asked.array_index,
         array_id=asked.array_id,
         agents_by=() if once else agents_by(run, request.cpus_per_node),
-        job_env=job_environment(environ, whole=once),
+        job_env=given.job_env,
         signal_means="preempt",
         limit_warned_s=grace.warning_window_s(),
     )

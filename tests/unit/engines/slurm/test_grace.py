@@ -21,7 +21,6 @@ FACTS = Facts(
         PartitionFacts(name="hard", preempt_mode="OFF"),
     ),
 )
-NOTHING_KNOWN = {"checkpoint_s": None, "step_s": None, "asked_s": None}
 
 
 def test_a_checkpoint_that_fits_in_grace_and_kill_wait_gives_no_warning() -> None:
@@ -51,7 +50,7 @@ def test_preemption_by_partition_goes_by_the_partitions_own_mode() -> None:
 
 def test_a_site_that_gives_no_first_word_is_named() -> None:
     mute = replace(FACTS, send_user_signal=False)
-    found = check(mute, "hard", **NOTHING_KNOWN, may_requeue=True)  # type: ignore[arg-type]
+    found = check(mute, "hard", checkpoint_s=None, step_s=None, asked_s=None, may_requeue=True)
     assert [text.split(":")[0] for text in found.warnings] == [
         "partition hard gives no GraceTime and the site does not set preempt_send_user_signal"
     ]
