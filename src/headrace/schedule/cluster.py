@@ -4,6 +4,7 @@ Read from a site file by an engine, or from slurm.conf and an association dump b
 """
 
 from headrace.core.records import Record
+from headrace.schedule.slurm_scheduling import SlurmScheduling
 
 
 class NodeSpec(Record, frozen=True, kw_only=True):
@@ -152,7 +153,10 @@ class Elastic(Record, frozen=True, kw_only=True):
 
 
 class Cluster(Record, frozen=True, kw_only=True):
-    """All of a site that scheduling depends on. No accounts: everybody is equal and unlimited."""
+    """All of a site that scheduling depends on. No accounts: everybody is equal and unlimited.
+
+    ``scheduling``: how the policy "slurm" is set.
+    """
 
     nodes: tuple[NodeSpec, ...]
     partitions: tuple[Partition, ...] = ()
@@ -161,3 +165,4 @@ class Cluster(Record, frozen=True, kw_only=True):
     reservations: tuple[Reservation, ...] = ()
     weights: Weights = Weights()
     elastic: Elastic = Elastic()
+    scheduling: SlurmScheduling = SlurmScheduling()

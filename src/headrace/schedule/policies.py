@@ -1,9 +1,12 @@
 """Policies by name: an order and a discipline. A new policy is a new order or discipline."""
 
+from functools import partial
+
 from headrace.core.errors import UsageError
 from headrace.schedule.disciplines.conservative import Conservative
 from headrace.schedule.disciplines.displacing import Displacing
 from headrace.schedule.disciplines.easy import Easy
+from headrace.schedule.disciplines.slurm import Slurm
 from headrace.schedule.disciplines.strict import Strict
 from headrace.schedule.orders.fixed import Fifo, Sjf
 from headrace.schedule.orders.las import LeastService
@@ -19,6 +22,7 @@ POLICIES = {
         Policy("easy-fairshare", FairShare, Easy),
         Policy("sjf-easy", Sjf, Easy),
         Policy("conservative", Fifo, Conservative),
+        Policy("slurm", partial(FairShare, as_given=True), Slurm),
         Policy("las", LeastService, Displacing, displaces=False),
     )
 }

@@ -100,6 +100,7 @@ class Kinds:
         self._gpu_types = [types for types, _ in found]
         self._divisible = [divisible for _, divisible in found]
         self.any_divisible = any(self._divisible)
+        self.divisible = node_set(number for number, one in enumerate(nodes) if one.divisible)
         self._fits: dict[Shape, dict[Level, int]] = {}
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Kinds":
@@ -233,6 +234,11 @@ class Pool:
             for grant in grants
             for level, nodes in self.levels.items()
         )
+
+    def drop(self, nodes: int) -> None:
+        """Take these nodes away, with all that is free of them."""
+        kept = ((level, had & ~nodes) for level, had in self.levels.items())
+        self.levels = {level: left for level, left in kept if left}
 
     def floor(self, other: "Pool", nodes: int) -> "Pool":
         """This pool, but each of ``nodes`` has the less of both of everything."""

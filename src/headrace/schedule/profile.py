@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import NamedTuple
 
-from headrace.schedule.pool import Grants, Pool
+from headrace.schedule.pool import Grants, Pool, nodes_of
 from headrace.schedule.scheduler import Scheduler
 from headrace.schedule.state import Waiting
 
@@ -22,18 +22,24 @@ class Booking(NamedTuple):
 
 
 class Profile:
-    """Pools over time: ``pools[i]`` holds from ``times_s[i]`` on, the last one for ever."""
+    """Pools over time: ``pools[i]`` holds from ``times_s[i]`` on, the last one for ever.
+
+    ``drops[i]``: something may be taken then. At any other time there is no less than before.
+    """
 
     def __init__(self, pool: Pool, now_s: float, held: Iterable[tuple[float, Grants]] = ()) -> None:
         """``held``: (end, grants) of what runs now, by end."""
         self.times_s = [now_s]
         self.pools = [pool.copy()]
+        self.drops = [True]
+        self._lasting: set[float] = set()
         for end_s, grants in held:
             if end_s == inf:
                 break
             if end_s > self.times_s[-1]:
                 self.times_s.append(end_s)
                 self.pools.append(self.pools[-1].copy())
+                self.drops.append(False)
             self.pools[-1].give(grants)
 
     def advance(self, now_s: float) -> None:
@@ -42,17 +48,42 @@ class Profile:
         if index == len(self.times_s) or self.times_s[index] > now_s:
             index -= 1
         if index > 0:
-            del self.times_s[:index], self.pools[:index]
+            del self.times_s[:index], self.pools[:index], self.drops[:index]
         self.times_s[0] = now_s
 
     def book(self, booking: Booking) -> None:
-        for pool in self._between(booking.start_s, booking.end_s):
+        for pool in self._taking(booking):
             pool.take(booking.grants)
+
+    def close(self, booking: Booking) -> None:
+        """Book its nodes with all that is free of them; of divisible ones no more than it needs."""
+        whole = nodes_of(booking.grants) & ~self.pools[0].kinds.divisible
+        part = tuple(grant for grant in booking.grants if not grant.nodes & whole)
+        for pool in self._taking(booking):
+            pool.drop(whole)
+            pool.take(part)
 
     def cancel(self, booking: Booking) -> None:
         """Undo ``book``, for the part that is not yet past."""
         for pool in self._between(booking.start_s, booking.end_s):
             pool.give(booking.grants)
+        self._merge(booking.start_s)
+        self._merge(booking.end_s)
+
+    def _merge(self, time_s: float) -> None:
+        """Forget the step that begins then if it is the same as the one before."""
+        index = bisect_left(self.times_s, time_s)
+        if 0 < index < len(self.times_s) and time_s not in self._lasting:
+            if self.times_s[index] != time_s:
+                return
+            self.drops[index] = True  # another may begin where the cancelled one had ended
+            if self.pools[index].levels == self.pools[index - 1].levels:
+                del self.times_s[index], self.pools[index], self.drops[index]
+
+    def _taking(self, booking: Booking) -> Sequence[Pool]:
+        pools = self._between(booking.start_s, booking.end_s)
+        self.drops[bisect_left(self.times_s, booking.start_s)] = True
+        return pools
 
     def _between(self, start_s: float, end_s: float) -> Sequence[Pool]:
         first = self._split(start_s)
@@ -64,19 +95,21 @@ class Profile:
         if index == len(self.times_s) or (self.times_s[index] != time_s and index > 0):
             self.times_s.insert(index, time_s)
             self.pools.insert(index, self.pools[index - 1].copy())
+            self.drops.insert(index, False)
         return index
 
     def split_at(self, times_s: Iterable[float]) -> None:
-        """Let a step begin at each of these times that is not past."""
+        """Let a step begin at each of these times that is not past, whatever is free then."""
         for time_s in times_s:
             if time_s > self.times_s[0]:
+                self._lasting.add(time_s)
                 self._split(time_s)
 
     def first_fit(
         self, waiting: Waiting, scheduler: Scheduler, *, latest_s: float = inf
     ) -> Booking | None:
         """Where the run first fits for as long as its limit, beginning by ``latest_s``."""
-        times_s, pools, least = self.times_s, self.pools, waiting.least
+        times_s, pools, least, drops = self.times_s, self.pools, waiting.least, self.drops
         begin = 0
         while begin < len(times_s) and times_s[begin] <= latest_s:
             start_s = times_s[begin]
@@ -87,12 +120,13 @@ class Profile:
             if window.room(shape, allowed) < least:
                 blocked = begin
             while blocked < 0 and step < len(times_s) and times_s[step] < end_s:
-                if pools[step].room(shape, allowed) < least:
-                    blocked = step if scheduler.calendar.is_empty else begin
-                    break
-                window = window.floor(pools[step], allowed)
-                if window.room(shape, allowed) < least:
-                    blocked = begin
+                if drops[step]:
+                    if pools[step].room(shape, allowed) < least:
+                        blocked = step if scheduler.calendar.is_empty else begin
+                        break
+                    window = window.floor(pools[step], allowed)
+                    if window.room(shape, allowed) < least:
+                        blocked = begin
                 step += 1
             if blocked < 0:
                 grants = scheduler.fit(waiting, demand, window)

@@ -46,12 +46,19 @@ class Sites:
         wanted = (job.partitions, job.constraint)
         found = self._allowed.get(wanted)
         if found is None:
-            found = self.default if not job.partitions else 0
-            for name in job.partitions:
-                found |= self.partitions.get(name, 0)
+            found = self.partitions_of(job)
             if job.constraint is not None:
                 found &= self.having(job.constraint)
             self._allowed[wanted] = found
+        return found
+
+    def partitions_of(self, job: Queued) -> int:
+        """All nodes of its partitions."""
+        if not job.partitions:
+            return self.default
+        found = 0
+        for name in job.partitions:
+            found |= self.partitions.get(name, 0)
         return found
 
     def having(self, constraint: str) -> int:

@@ -110,3 +110,19 @@ def test_a_run_that_fits_too_late_is_not_booked() -> None:
     profile = profile_of(one, (100.0, hold(0, 1, 2)))
     assert profile.first_fit(waiting(one, 1, 5.0), one, latest_s=99.0) is None
     assert profile.first_fit(waiting(one, 1, 5.0), one, latest_s=100.0) is not None
+
+
+def test_steps_that_say_nothing_are_merged_and_split_again() -> None:
+    """One run follows another on the same nodes; a third is cancelled between them; then the first."""
+    one = scheduler()
+    profile = profile_of(one)
+    first, second = Booking(0.0, 10.0, hold(0, 1, 2)), Booking(10.0, 20.0, hold(0, 1, 2))
+    profile.book(first)
+    profile.book(second)
+    profile.cancel(Booking(10.0, 20.0, hold(0)))
+    profile.book(Booking(10.0, 20.0, hold(0)))
+    profile.cancel(first)
+    booking = profile.first_fit(waiting(one, 1, 15.0), one)
+    assert booking is not None
+    assert booking.start_s == 20.0
+    assert len(profile.times_s) <= 3

@@ -23,11 +23,13 @@ class FairShare:
 
     ``ledger``: what each association has used, charged from when a run starts to when it ends.
     ``past``: what they have used in runs that have ended; whoever gives it keeps it, so that here
-    only runs under way are charged.
+    only runs under way are charged. ``as_given``: no weight is no weight.
     """
 
-    def __init__(self, cluster: Cluster, past: Ledger | None = None) -> None:
-        if not weighs(cluster.weights):
+    def __init__(
+        self, cluster: Cluster, past: Ledger | None = None, *, as_given: bool = False
+    ) -> None:
+        if not as_given and not weighs(cluster.weights):
             cluster = replace(cluster, weights=replace(cluster.weights, **UNSAID))
         self.past = past
         self.period_s: float | None = cluster.weights.calc_period_s

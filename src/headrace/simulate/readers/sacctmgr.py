@@ -203,7 +203,7 @@ class _Book:
             self._account_of(one) for one in self.users.values() if one.name in self.accounts
         )
         qos = tuple(self.qos.values())
-        if site.scheduling.preempt_type != "qos":
+        if site.cluster.scheduling.preempt_type != "qos":
             qos = tuple(replace(one, preempts=()) for one in qos)
         notes = self.remarks.close(len(accounts) + len(qos))
         return replace(

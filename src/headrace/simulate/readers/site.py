@@ -5,7 +5,6 @@ from types import MappingProxyType
 
 from headrace.core.records import Record
 from headrace.schedule.cluster import Cluster
-from headrace.schedule.slurm_scheduling import SlurmScheduling
 
 
 class DefaultMemory(Record, frozen=True, kw_only=True):
@@ -23,7 +22,6 @@ class SlurmSite(Record, frozen=True, kw_only=True):
     """
 
     cluster: Cluster
-    scheduling: SlurmScheduling = SlurmScheduling()
     memory: Mapping[str, DefaultMemory] = MappingProxyType({})
     default_accounts: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()

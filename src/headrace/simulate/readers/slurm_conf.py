@@ -90,10 +90,10 @@ class _Conf:
                 nodes=self._on_switches(specs, topology),
                 partitions=tuple(self.partitions),
                 weights=weights(self.options, specs, self.remarks),
+                scheduling=scheduling(self.options, self.remarks),
             )
             return SlurmSite(
                 cluster=cluster,
-                scheduling=scheduling(self.options, self.remarks),
                 memory=self.memory,
                 notes=self.remarks.close(len(specs)),
             )

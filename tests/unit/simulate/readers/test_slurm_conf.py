@@ -118,7 +118,7 @@ def test_how_slurm_schedules_is_read() -> None:
     found = read(
         "SchedulerParameters=bf_window=4320,bf_interval=120,bf_max_job_test=2500,bf_continue,"
         "default_queue_depth=200,bf_resolution=600\nPreemptType=preempt/qos\nPreemptMode=REQUEUE\n"
-    ).scheduling
+    ).cluster.scheduling
     assert (found.bf_window_s, found.bf_interval_s, found.bf_resolution_s) == (259_200, 120, 600)
     assert (found.bf_max_job_test, found.default_queue_depth, found.bf_continue) == (
         *(2500, 200),
