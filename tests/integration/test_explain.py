@@ -91,13 +91,13 @@ def test_every_kind_of_reason_is_told_on_a_queue_that_has_them_all(site: Site) -
 
 def test_a_promised_start_is_kept_and_a_promised_change_too(site: Site) -> None:
     site.configure('policy = "easy"\n[local]\nvirtual_nodes = 2\ncpus = 2\n')
-    site("run", "--name", "a", "--time", "15s", "--", "sleep", "600")
+    site("run", "--name", "a", "--time", "40s", "--", "sleep", "600")
     until(lambda: site.status("a-1")["state"] == "RUNNING")
     site("run", "--name", "b", "--nodes", "2", "--time", "6s", "--", "sleep", "600")
-    site("run", "--name", "c", "--time", "60s", "--", "true")
+    site("run", "--name", "c", "--time", "90s", "--", "true")
     site("run", "--name", "d", "--after-any", "b-2", "--", "true")
     promised = {run: explained(site, run)["forecast"]["start_s"] for run in ("b-2", "c-3", "d-4")}
-    assert promised["b-2"] == pytest.approx(site.started_s("a-1") + 15.0, abs=0.5)
+    assert promised["b-2"] == pytest.approx(site.started_s("a-1") + 40.0, abs=0.5)
     shown = site.status("c-3")["expected_start_s"]
     assert shown == pytest.approx(promised["c-3"], abs=0.5)
     (sooner,) = explained(site, "c-3")["sooner"]
