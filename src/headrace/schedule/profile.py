@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from headrace.schedule.pool import Grants, Pool, nodes_of
 from headrace.schedule.scheduler import Scheduler
-from headrace.schedule.state import Waiting
+from headrace.schedule.state import Demand, Waiting
 
 
 class Booking(NamedTuple):
@@ -33,6 +33,7 @@ class Profile:
         self.pools = [pool.copy()]
         self.drops = [True]
         self._lasting: set[float] = set()
+        self._roomy: dict[tuple[Demand, int], float] = {}  # no step before has so much room
         for end_s, grants in held:
             if end_s == inf:
                 break
@@ -65,6 +66,7 @@ class Profile:
 
     def cancel(self, booking: Booking) -> None:
         """Undo ``book``, for the part that is not yet past."""
+        self._roomy.clear()
         for pool in self._between(booking.start_s, booking.end_s):
             pool.give(booking.grants)
         self._merge(booking.start_s)
@@ -109,29 +111,44 @@ class Profile:
         self, waiting: Waiting, scheduler: Scheduler, *, latest_s: float = inf
     ) -> Booking | None:
         """Where the run first fits for as long as its limit, beginning by ``latest_s``."""
-        times_s, pools, least, drops = self.times_s, self.pools, waiting.least, self.drops
+        times_s, least, demand = self.times_s, waiting.least, waiting.demand
+        always = scheduler.calendar.is_empty and waiting.job.reservation is None
         begin = 0
+        if always:
+            begin = bisect_left(times_s, self._roomy.get((demand, least), -inf))
+        known = not always
         while begin < len(times_s) and times_s[begin] <= latest_s:
             start_s = times_s[begin]
+            if not always:
+                demand = scheduler.at(waiting, start_s)
+            if self.pools[begin].room(demand.shape, demand.allowed) < least:
+                begin += 1
+                continue
+            if not known:
+                self._roomy[demand, least] = start_s
+                known = True
             end_s = start_s + waiting.limit_s
-            demand = scheduler.at(waiting, start_s)
-            shape, allowed = demand.shape, demand.allowed
-            window, blocked, step = pools[begin], -1, begin + 1
-            if window.room(shape, allowed) < least:
-                blocked = begin
-            while blocked < 0 and step < len(times_s) and times_s[step] < end_s:
-                if drops[step]:
-                    if pools[step].room(shape, allowed) < least:
-                        blocked = step if scheduler.calendar.is_empty else begin
-                        break
-                    window = window.floor(pools[step], allowed)
-                    if window.room(shape, allowed) < least:
-                        blocked = begin
-                step += 1
-            if blocked < 0:
+            window, blocked = self._through(begin, end_s, demand, least)
+            if window is not None:
                 grants = scheduler.fit(waiting, demand, window)
                 if grants is not None:
                     return Booking(start_s, end_s, grants)
-                blocked = begin
-            begin = blocked + 1
+            begin = (blocked if always else begin) + 1
         return None
+
+    def _through(
+        self, begin: int, end_s: float, demand: Demand, least: int
+    ) -> tuple[Pool | None, int]:
+        """What is free from a step until then, or the step at which that is too little.
+
+        A step that has too little by itself is in the way of all that begin before it.
+        """
+        window, shape, allowed = self.pools[begin], demand.shape, demand.allowed
+        for step in range(begin + 1, bisect_left(self.times_s, end_s)):
+            if self.drops[step]:
+                if self.pools[step].room(shape, allowed) < least:
+                    return None, step
+                window = window.floor(self.pools[step], allowed)
+                if window.room(shape, allowed) < least:
+                    return None, begin
+        return window, begin

@@ -113,7 +113,7 @@ def test_a_run_that_fits_too_late_is_not_booked() -> None:
 
 
 def test_steps_that_say_nothing_are_merged_and_split_again() -> None:
-    """One run follows another on the same nodes; a third, then the first, are cancelled."""
+    """One run follows another on the same nodes; what is cancelled between them merges the two."""
     one = scheduler()
     profile = profile_of(one)
     first, second = Booking(0.0, 10.0, hold(0, 1, 2)), Booking(10.0, 20.0, hold(0, 1, 2))

@@ -11,9 +11,11 @@ from tests.shared import shared
 from headrace.core.records import replace
 from headrace.core.states import State
 from headrace.schedule.cluster import Cluster, NodeSpec, Qos
+from headrace.schedule.limits import Limiter
 from headrace.schedule.policies import policy
 from headrace.schedule.queue import After
 from headrace.schedule.request import Request
+from headrace.simulate.read import read_site, read_trace
 from headrace.simulate.readers import batsim
 from headrace.simulate.replay import Costs, NoCluster, NodeEvent, Replay, ranges, replay
 from headrace.simulate.trace import Trace, TraceJob
@@ -200,3 +202,23 @@ def as_it_ran(made: Trace, rows: dict[str, dict[str, str]]) -> Trace:
     """With Batsim's own run times, which are a hair off the profiles'."""
     jobs = tuple(replace(one, run_s=float(rows[one.job.id]["execution_time"])) for one in made.jobs)
     return replace(made, jobs=jobs)
+
+
+def test_the_500_jobs_of_the_ub_simulator_run_under_their_own_slurm_conf() -> None:
+    folder = ("traces", "slurm_ubccr")
+    conf, rules = (shared(*folder, name) for name in ("micro_slurm.conf", "micro_sacctmgr.script"))
+    site = read_site(conf, accounts=rules)
+    made = read_trace(shared(*folder, "micro_jobs500.events"), site=site)
+    done = replay(made, policy("slurm"), gate=Limiter(site.cluster))
+    again = replay(made, policy("slurm"), gate=Limiter(site.cluster))
+    assert site.cluster.scheduling.bf_max_job_test == 1200
+    assert len(made.jobs) == 500
+    assert None not in done.start_s
+    assert done.start_s == again.start_s
+    waits = [
+        start_s - one.job.submitted_s
+        for one, start_s in zip(made.jobs, done.start_s, strict=True)
+        if start_s is not None
+    ]
+    assert min(waits) >= 0.0
+    assert sum(waits) / len(waits) == pytest.approx(10_921, rel=0.01)
