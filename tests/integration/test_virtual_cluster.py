@@ -165,6 +165,37 @@ def place() -> Iterator[Virtual]:
         yield made
 
 
+SEND = """
+import os, socket, time
+SIZE = 10_000_000
+if os.environ["SLURM_PROCID"] == "0":
+    with socket.create_server(("", 5555)) as server, server.accept()[0] as peer:
+        started_s, left = time.monotonic(), SIZE
+        while part := peer.recv(1 << 16):
+            left -= len(part)
+        print(left, SIZE * 8 / (time.monotonic() - started_s) / 1e6)
+else:
+    end_s = time.monotonic() + 30
+    while time.monotonic() < end_s:
+        try:
+            with socket.create_connection(("n1", 5555)) as peer:
+                peer.sendall(bytes(SIZE))
+            break
+        except OSError:
+            time.sleep(0.1)
+"""
+
+
+def test_cables_can_be_slow_and_control_groups_absent(place: Virtual) -> None:
+    place(
+        *("up", "--install", "--virtual", "2", "--proctrack", "linuxproc"),
+        *("--bandwidth", "50mbit", "--cpus-per-node", "8", "--memory-mib", "2000"),
+    )
+    said = place.slurm("srun", "-N2", "-c8", "python3", "-c", SEND).split()
+    assert said[0] == "0"
+    assert float(said[1]) < 60
+
+
 def test_down_leaves_nothing_while_jobs_run_or_are_suspended(place: Virtual) -> None:
     before = seen(place.folder.parent)
     place("up", "--install", "--virtual", "2", *FLAGS)

@@ -17,11 +17,9 @@ MODES = {"slurmdbd.conf": 0o600}
 
 def render(site: Site) -> dict[str, str]:
     """File name -> text."""
-    files = {"slurm.conf": slurm_conf(site)}
+    files = {"slurm.conf": slurm_conf(site), "cgroup.conf": cgroup_conf(site)}
     if site.gpus:
         files["gres.conf"] = gres_conf(site.nodes)
-    if site.proctrack == "cgroup":
-        files["cgroup.conf"] = cgroup_conf(site)
     if site.switches:
         files["topology.conf"] = topology_conf(site.switches)
     if site.accounting is not None:
@@ -225,19 +223,18 @@ def _gpu(group: Nodes, one: GpuSet) -> str:
 
 
 def cgroup_conf(site: Site) -> str:
-    cores = "A task can use no CPU that its job does not have."
-    options: list[Option] = [
-        ("CgroupPlugin", site.cgroup_plugin, "The version of control groups that the nodes have."),
-        ("ConstrainCores", "yes" if site.bind_cores else "no", cores),
-        (
-            "ConstrainRAMSpace",
-            "yes",
-            "Who takes more memory than asked for is ended.",
-        ),
-        ("ConstrainSwapSpace", "yes", "Swap is no way around the limit."),
-        ("AllowedSwapSpace", 0, "No swap beyond the memory asked for."),
-        ("ConstrainDevices", "yes", "A job can open only the GPUs it was given."),
-    ]
+    """slurmd wants the version also where it uses no control group."""
+    plugin = "The version of control groups that the nodes have."
+    options: list[Option] = [("CgroupPlugin", site.cgroup_plugin, plugin)]
+    if site.proctrack == "cgroup":
+        cores = "A task can use no CPU that its job does not have."
+        options += [
+            ("ConstrainCores", "yes" if site.bind_cores else "no", cores),
+            ("ConstrainRAMSpace", "yes", "Who takes more memory than asked for is ended."),
+            ("ConstrainSwapSpace", "yes", "Swap is no way around the limit."),
+            ("AllowedSwapSpace", 0, "No swap beyond the memory asked for."),
+            ("ConstrainDevices", "yes", "A job can open only the GPUs it was given."),
+        ]
     return _file("cgroup.conf: what control groups hold a job to.", {"": options})
 
 

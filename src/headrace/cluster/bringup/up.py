@@ -82,13 +82,17 @@ def plan_cluster(request: Request, folder: Path) -> Cluster:
     if prefix is None:
         rule = "10.85.0.0/24 to 10.99.0.0/24 all have routes"
         raise RequestInvalid("--virtual", request.nodes, rule, "free one of these networks")
+    hierarchies = _writable_hierarchies() if request.proctrack != "linuxproc" else []
+    if request.proctrack == "cgroup" and not hierarchies:
+        rule = "no control groups of version 1 are mounted here that root may write"
+        raise RequestInvalid("--proctrack", "cgroup", rule, "--proctrack linuxproc")
     return make_cluster(
         request,
         identity=secrets.token_hex(4),
         maker=process.identify(os.getpid()),
         folder=folder,
         prefix=prefix,
-        hierarchies=_writable_hierarchies() if request.proctrack != "linuxproc" else [],
+        hierarchies=hierarchies,
     )
 
 
@@ -127,7 +131,7 @@ def _make(cluster: Cluster, say: Say) -> None:
     _daemon(cluster, "slurmctld", ["scontrol", "ping"])
     say(f"slurmd on {len(cluster.nodes)} nodes")
     cluster.path("go").touch()
-    log = cluster.path("log", f"slurmd.{cluster.nodes[-1].name}.log")
+    log = _slurmd_log(cluster, cluster.nodes[-1].name)
     _wait("a slurmd", log, lambda: _all_idle(cluster), limit_s=_NODES_S)
 
 
@@ -174,11 +178,19 @@ def _daemon(cluster: Cluster, name: str, question: list[str]) -> None:
 
 
 def _all_idle(cluster: Cluster) -> None:
-    """Raise ``CommandFailed`` while a node is missing."""
+    """Raise ``CommandFailed`` while a node is missing, ``DaemonSilent`` when one never comes."""
     states = slurm_states(cluster) or {}
     late = [box.name for box in cluster.nodes if states.get(box.name) != "idle"]
+    for name in late:
+        log = _slurmd_log(cluster, name)
+        if "slurmd initialization failed" in (end := boxes.tail(log)):
+            raise DaemonSilent(f"the slurmd of {name}", 0, log, end)
     if late:
         raise CommandFailed(["sinfo"], f"not idle: {', '.join(late)}")
+
+
+def _slurmd_log(cluster: Cluster, name: str) -> Path:
+    return cluster.path("log", f"slurmd.{name}.log")
 
 
 def _wait(what: str, log: Path, answers: Callable[[], object], *, limit_s: float = _STEP_S) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cluster.bringup import cables, virtual
+from headrace.cluster.bringup import cables, up, virtual
 from headrace.cluster.bringup.errors import ClusterExists, PartitionInvalid, RequestInvalid
 from headrace.cluster.bringup.plan import (
     Cluster,
@@ -113,6 +113,15 @@ def test_a_request_that_cannot_be_met_is_refused_before_anything_is_made(
     with pytest.raises(RequestInvalid):
         plan_cluster(request_, tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_control_groups_are_refused_where_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "_writable_hierarchies", list)
+    assert plan_cluster(Request(nodes=1), tmp_path / "c").hierarchies == ()
+    with pytest.raises(RequestInvalid, match="--proctrack cgroup"):
+        plan_cluster(Request(nodes=1, proctrack="cgroup"), tmp_path / "c")
 
 
 def test_a_second_cluster_is_refused(tmp_path: Path) -> None:
