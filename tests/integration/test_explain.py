@@ -84,6 +84,8 @@ def test_every_kind_of_reason_is_told_on_a_queue_that_has_them_all(site: Site) -
     said = site("explain", "limited-7").splitlines()
     assert said[0].split() == ["run", "limited-7"]
     assert "account small is at its GrpJobs limit: 1 of 1 runs running" in said[1]
+    ranked = json.loads(site("priority", "--json"))["runs"]
+    assert [(row["place"], row["run"]) for row in ranked[:2]] == [(1, "elements-2_1"), (2, "big-3")]
     site("run", "--name", "urgent", "--qos", "urgent", "--time", "5m", "--", "true")
     until(lambda: first(site, "urgent-11")["kind"] == "making_room")
     assert first(site, "urgent-11")["runs"] == ["elements-2_0"]

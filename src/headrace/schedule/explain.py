@@ -142,7 +142,7 @@ class _Trials:
         if expected.start_s is not None:
             wait_s = expected.start_s - now_s
             self._latest_s = expected.start_s - max(_GAIN_S, _GAIN_PART * wait_s)
-        self._passes = 2 * passes_for(scheduler)
+        self._passes = passes_for(scheduler)
         self._trials = _TRIALS
         self._found: list[Sooner] = []
 
