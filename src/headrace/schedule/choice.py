@@ -29,7 +29,9 @@ def choose(
 ) -> Grants | None:
     """From ``least`` to ``most`` slices, as many as fit on ``allowed`` nodes; None for fewer."""
     found = pool.candidates(shape, allowed)
-    total = sum(slices * nodes.bit_count() for slices, _, nodes in found)
+    total = 0
+    for slices, _, nodes in found:
+        total += slices * nodes.bit_count()
     count = min(total, most)
     if count < least:
         return None

@@ -7,9 +7,9 @@ A *shape* is one slice of a request: what it takes of each of its nodes. A *gran
 got: the nodes, how many slices on each, and what was taken of each.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from operator import le
+from operator import add, le, sub
 from typing import NamedTuple
 
 from headrace.schedule.capacity import is_kind_name
@@ -77,7 +77,10 @@ def numbers(nodes: int) -> list[int]:
 
 
 def slices_of(grants: Grants) -> int:
-    return sum(grant.slices * grant.nodes.bit_count() for grant in grants)
+    count = 0
+    for grant in grants:
+        count += grant.slices * grant.nodes.bit_count()
+    return count
 
 
 def nodes_of(grants: Grants) -> int:
@@ -221,11 +224,11 @@ class Pool:
 
     def take(self, grants: Grants) -> None:
         for grant in grants:
-            self._move(grant.nodes, grant.take, -1)
+            self._move(grant.nodes, grant.take, sub)
 
     def give(self, grants: Grants) -> None:
         for grant in grants:
-            self._move(grant.nodes, grant.take, 1)
+            self._move(grant.nodes, grant.take, add)
 
     def holds(self, grants: Grants) -> bool:
         """Whether all of the grants is free."""
@@ -253,7 +256,9 @@ class Pool:
                     found[least] = found.get(least, 0) | both
         return Pool(self.kinds, found)
 
-    def _move(self, nodes: int, amounts: tuple[int, ...], sign: int) -> None:
+    def _move(
+        self, nodes: int, amounts: tuple[int, ...], change: Callable[[int, int], int]
+    ) -> None:
         levels, moved = self.levels, []
         for level, members in levels.items():
             part = members & nodes
@@ -269,10 +274,7 @@ class Pool:
             else:
                 levels[level] = members ^ part
         for level, _, part in moved:
-            if sign < 0:
-                after = (level[0], *[a - b for a, b in zip(level[1:], amounts, strict=True)])
-            else:
-                after = (level[0], *[a + b for a, b in zip(level[1:], amounts, strict=True)])
+            after = (level[0], *map(change, level[1:], amounts))
             levels[after] = levels.get(after, 0) | part
 
 

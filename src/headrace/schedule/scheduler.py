@@ -229,7 +229,9 @@ class Scheduler:
             self.released = False
             self.gone.clear()
             self.fresh.clear()
-        if changed or now_s >= self._plan_s:
+        if not self._preempting and not self._elastic:
+            self._plan_s = inf
+        elif changed or now_s >= self._plan_s:
             self._plan_stops(now_s)
         return Decided(self.begun, self.stops)
 
@@ -244,7 +246,9 @@ class Scheduler:
 
     def wake_s(self, now_s: float) -> float:
         """When to decide again even if nothing happens."""
-        wake_s = min(self.discipline.wake_s, self._plan_s)
+        wake_s, plan_s = self.discipline.wake_s, self._plan_s
+        if plan_s < wake_s:
+            wake_s = plan_s
         if self.later:
             wake_s = min(wake_s, self._begin_s)
         if self.waiting and not self.calendar.is_empty:
@@ -359,6 +363,8 @@ class Scheduler:
         return self._hold(waiting.job, waiting.demand, grants, now_s)
 
     def drop_started(self) -> None:
+        if not self._started:
+            return
         if 8 * len(self._started) > len(self.waiting):
             self.waiting = [one for one in self.waiting if not one.started]
         else:

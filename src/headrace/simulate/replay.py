@@ -14,7 +14,7 @@ from headrace.core.errors import UsageError
 from headrace.core.records import Record, replace
 from headrace.core.states import State
 from headrace.schedule.cluster import Cluster
-from headrace.schedule.pool import Grants, nodes_of, numbers, slices_of
+from headrace.schedule.pool import Grants, nodes_of, numbers
 from headrace.schedule.queue import Queued
 from headrace.schedule.scheduler import Scheduler
 from headrace.schedule.state import Decided, Gate, Policy
@@ -249,7 +249,7 @@ class Replayer:
 
     def _start(self, job: Queued, grants: Grants, now_s: float) -> None:
         number, books = self.number[job.id], self.books
-        slices = slices_of(grants)
+        slices = self.scheduler.active[job.id].slices
         width = job.request.nodes_max
         rate = 1.0 if slices == width else slices / width
         left_s, idle_s = books.left_s[number] / rate, 0.0
