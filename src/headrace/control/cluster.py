@@ -16,11 +16,15 @@ from headrace.engines.slurm.engine import Setting, SlurmEngine
 from headrace.engines.slurm.script import Host
 
 _FOR_OUR_PROGRAMS = ("PYTHONPATH", "LD_LIBRARY_PATH")
+POLL_S = 5.0
 _MOUNTS = "/proc/self/mounts"
 
 
-def cluster_door(environ: Mapping[str, str]) -> ClusterDoor:
-    """The cluster that Slurm's commands speak of here. Raise ``HeadraceError``."""
+def cluster_door(environ: Mapping[str, str], *, poll_s: float = POLL_S) -> ClusterDoor:
+    """The cluster that Slurm's commands speak of here. Raise ``HeadraceError``.
+
+    ``poll_s``: between two looks at its queue, at least.
+    """
     runs, who = runs_of(environ), Caller(uid=os.getuid(), name=getpass.getuser())
     runs.mkdir(parents=True, exist_ok=True)
     named = environ.get("SLURM_CONF", "") + "|" + environ.get("SLURM_CLUSTERS", "")
@@ -34,5 +38,5 @@ def cluster_door(environ: Mapping[str, str]) -> ClusterDoor:
 
     variables = {name: environ[name] for name in _FOR_OUR_PROGRAMS if name in environ}
     host = Host(python=sys.executable, variables=variables)
-    setting = Setting(runs=runs, state=state, call=ask, host=host, who=who)
+    setting = Setting(runs=runs, state=state, call=ask, host=host, who=who, poll_s=poll_s)
     return ClusterDoor(SlurmEngine(setting, Index(index_path(state, runs))), who, runs)

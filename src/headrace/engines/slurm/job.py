@@ -8,7 +8,7 @@ run: whoever kills this one kills the job.
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +21,12 @@ from headrace.engines.slurm.folders import require_submission
 from headrace.engines.slurm.settle import settle
 
 LEAD = (sys.executable, "-m", "headrace.launch.lead")
+_NOT_FOR_SRUN = frozenset(
+    (
+        *("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_TASKS_PER_NODE"),
+        *("SLURM_CPUS_PER_TASK", "SLURM_TRES_PER_TASK", "SRUN_CPUS_PER_TASK"),
+    )
+)
 _WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 
 
@@ -43,6 +49,14 @@ def main(arguments: Sequence[str]) -> int:
     return settle(run, asked, job_id_of(os.environ))
 
 
+def environment_of_lead(run: RunDir, environ: Mapping[str, str]) -> dict[str, str]:
+    """Marked as the run's, without what srun would read about tasks: the lead says that itself,
+    and from 23.11 on srun refuses SLURM_TRES_PER_TASK beside another number of CPUs."""
+    kept = {name: value for name, value in environ.items() if name not in _NOT_FOR_SRUN}
+    ours = {"HEADRACE_RUN_ID": run.run_id, "HEADRACE_RUN_DIR": str(run.root)}
+    return kept | ours | {"SLURM_EXPORT_ENV": "ALL"}
+
+
 def start_lead(run: RunDir) -> int:
     """Fork it off. Its name is on disk before it does anything."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _WARNINGS)  # until somebody can take them
@@ -52,8 +66,7 @@ def start_lead(run: RunDir) -> int:
             me = identify(os.getpid())
             assert me is not None
             write_record(lead_file(run), me)
-            environment = {**os.environ, "SLURM_EXPORT_ENV": "ALL"}
-            os.execve(LEAD[0], [*LEAD, str(run.root)], environment)
+            os.execve(LEAD[0], [*LEAD, str(run.root)], environment_of_lead(run, os.environ))
         finally:
             os._exit(1)
     return pid

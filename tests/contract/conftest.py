@@ -1,0 +1,20 @@
+from collections.abc import Iterator
+
+import pytest
+from tests.contract.places import NAMES, Place, place_of, real_cluster
+from tests.integration.virtual import Virtual
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Virtual]:
+    with real_cluster() as made:
+        yield made
+
+
+@pytest.fixture(params=NAMES)
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    made = request.getfixturevalue("cluster") if request.param == "real" else None
+    with place_of(request.param, tmp_path_factory.mktemp("p"), made) as found:
+        yield found
