@@ -6,10 +6,12 @@ all-reduce of its own costs a step up to a millisecond where all cores are busy.
 such sum, ranks meet for it.
 """
 
+from collections.abc import Sequence
 from enum import IntFlag
+from functools import reduce
+from operator import or_
 
-import torch
-import torch.distributed as dist
+from headrace.train.group import Group
 
 
 class Wish(IntFlag):
@@ -17,11 +19,19 @@ class Wish(IntFlag):
     STOP = 1
     SAVE = 2
 
+    def as_counts(self) -> list[float]:
+        """How often this rank wishes each: what is summed over the ranks."""
+        return [float(one in self) for one in Wish]
+
+
+def wish_of(counts: Sequence[float]) -> Wish:
+    """What any rank wished."""
+    wished = [one for one, ranks in zip(Wish, counts, strict=True) if ranks > 0]
+    return reduce(or_, wished, Wish.NOTHING)
+
 
 class Agreement:
-    """``group`` is None in a world of one: then what is wished is agreed."""
-
-    def __init__(self, group: dist.ProcessGroup | None) -> None:
+    def __init__(self, group: Group) -> None:
         self._group = group
         self._heard: Wish | None = None
 
@@ -36,8 +46,4 @@ class Agreement:
 
     def settle(self, wish: Wish) -> Wish:
         """Agree now. Waits for all ranks."""
-        if self._group is None:
-            return wish
-        wishes = torch.tensor([int(wish)], dtype=torch.int64)
-        dist.all_reduce(wishes, op=dist.ReduceOp.BOR, group=self._group)
-        return Wish(int(wishes[0]))
+        return wish_of(self._group.sum(wish.as_counts()))

@@ -54,6 +54,8 @@ class Evaluation:
 
     def _reduce(self) -> None:
         for name, pair in self._sums.items():
-            if self._group.control is not None:
-                dist.all_reduce(pair, group=None if pair.is_cuda else self._group.control)
+            if pair.is_cuda and self._group.world_size > 1:
+                dist.all_reduce(pair)
+            elif not pair.is_cuda:
+                pair = torch.tensor(self._group.sum(pair.tolist()), dtype=torch.float64)
             self.mean[name] = float(pair[0] / pair[1])

@@ -84,7 +84,7 @@ class Session:
         self._precision = precision_of(self.settings.precision)
         self._stop = stop
         self._reporter = reporter
-        self.agreement = Agreement(group.control)
+        self.agreement = Agreement(group)
         self._interval = choose_interval(self.settings)
         self._saving = Saving(
             self.run_dir.checkpoints,

@@ -9,18 +9,16 @@ the count is all-reduced meanwhile, and gradients are scaled afterwards only if 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from headrace.train.agreement import Agreement, Wish
+from headrace.train.agreement import Agreement, Wish, wish_of
 from headrace.train.data_parallel import without_sync
 from headrace.train.errors import OutOfOrder
-from headrace.train.group import Group
+from headrace.train.group import Group, Sum
 from headrace.train.stopwatch import Stopwatch
 from headrace.train.torch_private import scale_in_place
 
@@ -59,8 +57,8 @@ class Expected:
         """``micro``, ``count``: this rank's first. Waits for device and ranks, but once a run."""
         if index == len(self.per_sample):
             seen = [float(count) * micro.weight, len(micro) * micro.weight]
-            found = self._group.sum(torch.tensor(seen, dtype=torch.float64))
-            ratio = float(found[0]) / float(found[1]) if found[1] > 0 else 1.0
+            counts, samples = self._group.sum(seen)
+            ratio = counts / samples if samples > 0 else 1.0
             self.per_sample.append(ratio if ratio > 0 else 1.0)
         return self.per_sample[index]
 
@@ -81,8 +79,9 @@ class Totals:
         self._on_gpu = group.device.type == "cuda"
         if self._on_gpu:
             self._device = torch.zeros(2, dtype=torch.float64, device=group.device)
-        self._host = torch.empty(0)
-        self._works: list[dist.Work] = []
+        self._on_device: dist.Work | None = None
+        self._on_host: Sum | None = None
+        self._wish = Wish.NOTHING
 
     def add(self, loss_sum: torch.Tensor, count: Count, weight: float) -> None:
         count_on_gpu = isinstance(count, torch.Tensor) and count.is_cuda
@@ -100,27 +99,26 @@ class Totals:
 
     def launch(self, wish: Wish) -> None:
         """Start the sums over all ranks."""
-        wishes = [float(one in wish) for one in Wish]
-        self._host = torch.tensor([self._loss_sum, self._count, *wishes], dtype=torch.float64)
-        if self._group.control is None:
-            return
-        self._works.append(_all_reduce(self._host, self._group.control))
-        if self._on_gpu:
-            self._works.append(_all_reduce(self._device, None))
+        counts = [self._loss_sum, self._count, *wish.as_counts()]
+        self._on_host = self._group.start_sum(counts)
+        if self._on_gpu and self._group.world_size > 1:
+            self._on_device = dist.all_reduce(self._device, async_op=True)
 
     def finish(self, expected: float) -> tuple[torch.Tensor, float | torch.Tensor | None]:
         """(global mean loss, factor that gradients still need or None). Waits for the host sums.
 
         Without a single counted unit in the whole step the loss is NaN and gradients become zero.
         """
-        for work in self._works:
-            work.wait()
+        assert self._on_host is not None, "finish before launch"
+        total, count_on_host, *wishes = self._on_host.wait()
+        self._wish = wish_of(wishes)
+        if self._on_device is not None:
+            self._on_device.wait()
         if self._count_on_gpu:
             count = self._device[1]
             factor = torch.where(count > 0, expected / count, torch.zeros_like(count))
             return self._device[0] / count, factor
-        count_on_host = self._host[1].item()
-        loss_sum = self._device[0] if self._on_gpu else self._host[0]
+        loss_sum = self._device[0] if self._on_gpu else torch.tensor(total, dtype=torch.float64)
         if count_on_host == 0.0:
             return torch.full_like(loss_sum, float("nan")), 0.0
         factor_on_host = None if count_on_host == expected else expected / count_on_host
@@ -128,14 +126,7 @@ class Totals:
 
     def wish(self) -> Wish:
         """What any rank wished, after ``finish``."""
-        wishes = self._host[2:].tolist()
-        found = [one for one, ranks in zip(Wish, wishes, strict=True) if ranks > 0]
-        return reduce(or_, found, Wish.NOTHING)
-
-
-def _all_reduce(values: torch.Tensor, group: dist.ProcessGroup | None) -> dist.Work:
-    work: dist.Work = dist.all_reduce(values, group=group, async_op=True)
-    return work
+        return self._wish
 
 
 class Surroundings(Protocol):

@@ -1,6 +1,7 @@
 """The only use of what torch does not document."""
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -11,6 +12,13 @@ def scale_in_place(tensors: Sequence[torch.Tensor], factor: float | torch.Tensor
     """Multiply all by ``factor``, a number or a 0-dim tensor, with few kernels."""
     if tensors:
         torch._foreach_mul_(list(tensors), factor)
+
+
+def is_held_by_torch(tensors: Collection[torch.Tensor]) -> bool:
+    """Whether C++ still holds one of ``tensors``, which Python holds nowhere else: it then holds
+    the Python object as well."""
+    ours = 3  # the collection, the variable, and the argument of getrefcount
+    return any(sys.getrefcount(tensor) > ours for tensor in tensors)
 
 
 class _Rehearsal(nn.Module):

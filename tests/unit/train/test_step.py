@@ -23,7 +23,7 @@ class World:
         self.group = ALONE
         self.watch = Stopwatch(lambda: 0.0)
         self.expected = Expected(ALONE, expected)
-        self.agreement = Agreement(None)
+        self.agreement = Agreement(ALONE)
         self._models = [model]
 
     def autocast(self) -> AbstractContextManager[None]:
