@@ -240,8 +240,12 @@ class Pool:
 
     def drop(self, nodes: int) -> None:
         """Take these nodes away, with all that is free of them."""
-        kept = ((level, had & ~nodes) for level, had in self.levels.items())
-        self.levels = {level: left for level, left in kept if left}
+        touched = [(level, had) for level, had in self.levels.items() if had & nodes]
+        for level, had in touched:
+            if left := had & ~nodes:
+                self.levels[level] = left
+            else:
+                del self.levels[level]
 
     def floor(self, other: "Pool", nodes: int) -> "Pool":
         """This pool, but each of ``nodes`` has the less of both of everything."""

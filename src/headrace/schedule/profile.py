@@ -1,6 +1,6 @@
 """What will be free, step by step from now on, and the first time a run fits through its limit."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import NamedTuple
@@ -21,6 +21,28 @@ class Booking(NamedTuple):
         return self
 
 
+class _Earliest:
+    """When runs that ask for the same have been found to fit at the earliest, by their limits.
+
+    As long as nothing is given back, no longer one can fit before. Both ascend.
+    """
+
+    def __init__(self) -> None:
+        self.limits_s: list[float] = []
+        self.starts_s: list[float] = []
+
+    def start_s(self, limit_s: float) -> float:
+        index = bisect_right(self.limits_s, limit_s)
+        return self.starts_s[index - 1] if index else -inf
+
+    def note(self, limit_s: float, start_s: float) -> None:
+        index = end = bisect_left(self.limits_s, limit_s)
+        while end < len(self.starts_s) and self.starts_s[end] <= start_s:
+            end += 1
+        self.limits_s[index:end] = [limit_s]
+        self.starts_s[index:end] = [start_s]
+
+
 class Profile:
     """Pools over time: ``pools[i]`` holds from ``times_s[i]`` on, the last one for ever.
 
@@ -33,7 +55,7 @@ class Profile:
         self.pools = [pool.copy()]
         self.drops = [True]
         self._lasting: set[float] = set()
-        self._roomy: dict[tuple[Demand, int], float] = {}  # no step before has so much room
+        self._earliest: dict[tuple[Demand, int], _Earliest] = {}
         for end_s, grants in held:
             if end_s == inf:
                 break
@@ -62,11 +84,12 @@ class Profile:
         part = tuple(grant for grant in booking.grants if not grant.nodes & whole)
         for pool in self._taking(booking):
             pool.drop(whole)
-            pool.take(part)
+            if part:
+                pool.take(part)
 
     def cancel(self, booking: Booking) -> None:
         """Undo ``book``, for the part that is not yet past."""
-        self._roomy.clear()
+        self._earliest.clear()
         for pool in self._between(booking.start_s, booking.end_s):
             pool.give(booking.grants)
         self._merge(booking.start_s)
@@ -113,10 +136,10 @@ class Profile:
         """Where the run first fits for as long as its limit, beginning by ``latest_s``."""
         times_s, least, demand = self.times_s, waiting.least, waiting.demand
         always = scheduler.calendar.is_empty and waiting.job.reservation is None
-        begin = 0
+        begin, earliest = 0, _Earliest()
         if always:
-            begin = bisect_left(times_s, self._roomy.get((demand, least), -inf))
-        known = not always
+            earliest = self._earliest.setdefault((demand, least), earliest)
+            begin = bisect_left(times_s, earliest.start_s(waiting.limit_s))
         while begin < len(times_s) and times_s[begin] <= latest_s:
             start_s = times_s[begin]
             if not always:
@@ -124,16 +147,15 @@ class Profile:
             if self.pools[begin].room(demand.shape, demand.allowed) < least:
                 begin += 1
                 continue
-            if not known:
-                self._roomy[demand, least] = start_s
-                known = True
             end_s = start_s + waiting.limit_s
             window, blocked = self._through(begin, end_s, demand, least)
             if window is not None:
                 grants = scheduler.fit(waiting, demand, window)
                 if grants is not None:
+                    earliest.note(waiting.limit_s, start_s)
                     return Booking(start_s, end_s, grants)
             begin = (blocked if always else begin) + 1
+        earliest.note(waiting.limit_s, latest_s)
         return None
 
     def _through(

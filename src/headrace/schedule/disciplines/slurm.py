@@ -14,7 +14,7 @@ Both clocks tick at multiples of their interval. A round that could change nothi
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import ceil, inf
 
 from headrace.schedule.orders.multifactor import FairShare
@@ -43,11 +43,14 @@ class Slurm:
         if now_s >= self._main_s:
             self._main_s = inf
             _main(scheduler, now_s, len(scheduler.waiting))
+        scheduler.drop_started()
+        if not scheduler.waiting:
+            self._main_s = self._backfill_s = inf
         if now_s >= self._backfill_s:
             self._backfill_s = inf
             _backfill(scheduler, settings, now_s)
-        scheduler.drop_started()
-        self.wake_s = min(self._main_s, self._backfill_s) if scheduler.waiting else inf
+            scheduler.drop_started()
+        self.wake_s = min(self._main_s, self._backfill_s)
 
 
 def _tick(now_s: float, interval_s: float) -> float:
@@ -73,6 +76,13 @@ def _main(scheduler: Scheduler, now_s: float, depth: int) -> None:
 
 
 def _backfill(scheduler: Scheduler, settings: SlurmScheduling, now_s: float) -> None:
+    """One round, up to the last run that could start now: what is kept for those behind it is
+    kept from nobody, as the next round begins anew.
+    """
+    tested = list(_tested(scheduler, settings))
+    last = _last_that_fits(scheduler, tested, len(tested), now_s)
+    if last == 0:
+        return
     latest_s, grain_s = now_s + settings.bf_window_s, settings.bf_resolution_s
     soon_s = _tick(now_s + 1, grain_s)
     held = [
@@ -82,15 +92,32 @@ def _backfill(scheduler: Scheduler, settings: SlurmScheduling, now_s: float) -> 
     ]
     profile = Profile(scheduler.pool, now_s, held)
     profile.split_at(at_s for at_s in scheduler.calendar.edges_s() if at_s <= latest_s)
-    for waiting in _tested(scheduler, settings):
+    for number, waiting in enumerate(tested):
+        if number >= last:
+            return
+        if waiting.checked and not scheduler.may_start(waiting):
+            continue
         booking = profile.first_fit(waiting, scheduler, latest_s=latest_s)
         if booking is None:
             continue
         if booking.start_s <= now_s:
             scheduler.start(waiting, booking.grants, now_s)
             profile.book(booking)
+            last = _last_that_fits(scheduler, tested, last, now_s)
         elif _reserves(scheduler, settings, waiting, now_s):
             profile.close(booking)
+
+
+def _last_that_fits(
+    scheduler: Scheduler, tested: Sequence[Waiting], last: int, now_s: float
+) -> int:
+    """How many of the first ``last`` are left when those at the end that do not fit now are not."""
+    while last and (
+        tested[last - 1].started
+        or scheduler.room(scheduler.at(tested[last - 1], now_s)) < tested[last - 1].least
+    ):
+        last -= 1
+    return last
 
 
 def _tested(scheduler: Scheduler, settings: SlurmScheduling) -> Iterator[Waiting]:
@@ -111,8 +138,7 @@ def _tested(scheduler: Scheduler, settings: SlurmScheduling) -> Iterator[Waiting
         tested += 1
         users[job.user] += 1
         partitions[job.partitions] += 1
-        if not waiting.checked or scheduler.may_start(waiting):
-            yield waiting
+        yield waiting
 
 
 def _reserves(

@@ -3,7 +3,9 @@
 from math import inf
 from typing import Any
 
-from headrace.schedule.cluster import Cluster, NodeSpec, Partition, Weights
+from headrace.core.records import replace
+from headrace.schedule.cluster import Cluster, Limits, NodeSpec, Partition, Qos, Weights
+from headrace.schedule.limits import Limiter
 from headrace.schedule.policies import policy
 from headrace.schedule.queue import Queued
 from headrace.schedule.request import Request
@@ -128,3 +130,14 @@ def test_no_weight_is_no_weight() -> None:
     fair.decide(300.0)
     fair.end("a", 400.0)
     assert started(fair, 400.0) == ["c"]
+
+
+def test_a_limit_holds_within_one_round_of_backfill() -> None:
+    """Two short runs of a user fit beside the head, but the user may run one at a time."""
+    qos = Qos(name="normal", limits=Limits(max_jobs_pu=1))
+    cluster = replace(scheduler().cluster, qos=(qos,))
+    one = Scheduler(cluster, policy("slurm"), gate=Limiter(cluster))
+    jobs = (job("a", 2, user="bob"), job("wide", 4, user="cy"))
+    shorts = (job("s", 1, 60.0, user="ada"), job("t", 1, 60.0, user="ada"))
+    assert started(one, 1.0, *jobs, *shorts) == ["a"]
+    assert started(one, 30.0) == ["s"]
