@@ -13,14 +13,14 @@ from headrace.engines.local.index import Index, index_path, require_local_disk
 from headrace.engines.local.site import runs_of
 from headrace.engines.slurm.call import call
 from headrace.engines.slurm.engine import Setting, SlurmEngine
+from headrace.engines.slurm.poll import FRESH_S
 from headrace.engines.slurm.script import Host
 
 _FOR_OUR_PROGRAMS = ("PYTHONPATH", "LD_LIBRARY_PATH")
-POLL_S = 5.0
 _MOUNTS = "/proc/self/mounts"
 
 
-def cluster_door(environ: Mapping[str, str], *, poll_s: float = POLL_S) -> ClusterDoor:
+def cluster_door(environ: Mapping[str, str], *, poll_s: float = FRESH_S) -> ClusterDoor:
     """The cluster that Slurm's commands speak of here. Raise ``HeadraceError``.
 
     ``poll_s``: between two looks at its queue, at least.

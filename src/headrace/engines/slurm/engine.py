@@ -50,7 +50,7 @@ from headrace.engines.slurm.jobs import (
     parse_submitted,
     write_job,
 )
-from headrace.engines.slurm.poll import Poller
+from headrace.engines.slurm.poll import FRESH_S, Poller
 from headrace.engines.slurm.rows import parse_fields, parse_time_s
 from headrace.engines.slurm.script import Host, dependency_of, make_script
 from headrace.engines.slurm.view import Run, View
@@ -76,7 +76,7 @@ class Setting:
     host: Host
     who: Caller
     now_s: Callable[[], float] = time.time
-    poll_s: float = 5.0
+    poll_s: float = FRESH_S
 
 
 class SlurmEngine:

@@ -1,8 +1,10 @@
 """One squeue for all runs of a user, shared by all commands of this host through a file.
 
 Whoever finds the answer stale asks again and writes it down; who finds somebody else asking takes
-the old one. An answer is fresh for 5 s, or for twenty times as long as the last one took to come,
-so that a slow controller is asked less; after a failure the wait doubles up to five minutes.
+the old one. An answer is fresh for 12 s, or for twenty times as long as the last one took to come,
+so that a slow controller is asked less; after a failure the wait doubles up to five minutes. squeue
+asks the controller twice, for jobs and for partitions, so that makes less than one call in 5 s.
+What a run says in its own files is seen at once all the same.
 """
 
 import contextlib
@@ -18,7 +20,7 @@ from headrace.engines.slurm.call import Call
 from headrace.engines.slurm.errors import SlurmUnreachable
 from headrace.engines.slurm.rows import QueueRow, parse_queue
 
-_FRESH_S = 5.0
+FRESH_S = 12.0
 _COSTS = 20.0
 _AFTER_ACTS_S = 1.0
 _BACK_OFF_MAX_S = 300.0
@@ -47,7 +49,7 @@ class Poller:
         call: Call,
         *,
         now_s: Callable[[], float] = time.time,
-        fresh_s: float = _FRESH_S,
+        fresh_s: float = FRESH_S,
     ) -> None:
         self._path = path
         self._user = user
