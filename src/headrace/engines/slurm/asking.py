@@ -65,6 +65,8 @@ def notes_on(spec: "JobSpec", facts: Facts) -> tuple[str, ...]:
         notes.append(
             f"no time is set; the partition gives it {given}, and a shorter time may start sooner"
         )
+    if spec.memory_bytes is None and not facts.default_memory:
+        notes.append("no memory is set; this cluster then gives a run all memory of its nodes")
     if spec.priority > 0:
         notes.append("priority above 0 is for admins on Slurm; give other runs one below 0")
     found = grace.check(

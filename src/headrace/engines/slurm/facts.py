@@ -41,7 +41,8 @@ class PartitionFacts(Record, frozen=True, kw_only=True):
 
 
 class Facts(Record, frozen=True, kw_only=True):
-    """``accounting``: whether sacct has anything to say. Names are those of slurm.conf(5)."""
+    """``accounting``: whether sacct has anything to say. ``default_memory``: whether a job that
+    asks for no memory gets a part of it, not all. Names are those of slurm.conf(5)."""
 
     cluster: str
     version: str
@@ -54,6 +55,7 @@ class Facts(Record, frozen=True, kw_only=True):
     accounting: bool
     proctrack: str
     task_plugin: str
+    default_memory: bool
     partitions: tuple[PartitionFacts, ...] = ()
     nodes: tuple[NodeRow, ...] = ()
     asked_s: float = 0.0
@@ -99,6 +101,10 @@ def facts_of(config: Mapping[str, str], partitions: str, nodes: str, *, now_s: f
         accounting=not config.get("AccountingStorageType", "none").endswith(("none", "(null)")),
         proctrack=config.get("ProctrackType", ""),
         task_plugin=config.get("TaskPlugin", ""),
+        default_memory=any(
+            config.get(f"DefMemPer{what}", "UNLIMITED") not in ("UNLIMITED", "0")
+            for what in ("Node", "CPU", "GPU")
+        ),
         partitions=tuple(_partition(fields) for fields in parse_fields(partitions)),
         nodes=tuple(parse_nodes(nodes)),
         asked_s=now_s,

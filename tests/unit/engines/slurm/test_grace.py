@@ -16,6 +16,7 @@ FACTS = Facts(
     accounting=True,
     proctrack="proctrack/cgroup",
     task_plugin="task/affinity,task/cgroup",
+    default_memory=True,
     partitions=(
         PartitionFacts(name="gpu", default=True, grace_s=120.0, preempt_mode="REQUEUE"),
         PartitionFacts(name="hard", preempt_mode="OFF"),
