@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.site import until
@@ -43,7 +44,7 @@ class Place:
         self.door = door
         self.environ = environ
 
-    def submit(self, *command: str, token: str | None = None, **fields: object) -> Submitted:
+    def submit(self, *command: str, token: str | None = None, **fields: Any) -> Submitted:  # noqa: ANN401
         given = {"name": "job", "time": "10m"} | fields
         spec = make(cwd=self.folder, command=command, **given)
         return self.door.submit(to_yaml(spec), self.environ, token=token)

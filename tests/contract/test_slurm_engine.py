@@ -1,0 +1,137 @@
+"""The Slurm engine where the cluster is unkind, on the fake Slurm."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.contract.places import CPUS, Place, environ_of
+from tests.integration.site import until
+
+from headrace.control.cluster import cluster_door
+from headrace.core.errors import HeadraceError
+from headrace.core.states import State
+from headrace.testing.fake_slurm import FakeSlurm
+
+
+class Site:
+    """A fake cluster and a place on it."""
+
+    def __init__(self, folder: Path, *, accounting: bool = True) -> None:
+        self.folder = folder
+        self.slurm = FakeSlurm(folder / "slurm", max_array_size=11, accounting=accounting)
+        self.environ = self.slurm.environ(environ_of(folder))
+
+    def place(self, poll_s: float = 0.1) -> Place:
+        door = cluster_door(self.environ, poll_s=poll_s)
+        return Place(self.folder, door, self.environ, cpus=CPUS)
+
+    def forget_jobs(self) -> None:
+        """As Slurm does MinJobAge after they ended."""
+        (self.slurm.folder / "jobs.json").write_text("[]")
+
+    def kill_batch(self) -> None:
+        (job,) = json.loads((self.slurm.folder / "jobs.json").read_text())
+        os.kill(job["batch_pid"], 9)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    for row in made.place().door.runs(ended=False):
+        made.place().door.cancel(row.id, now=True)
+
+
+def test_a_job_that_was_killed_before_it_could_say_a_word_ends_as_slurm_says(site: Site) -> None:
+    place = site.place()
+    given = place.submit("sleep", "60")
+    place.until(given.id, State.RUNNING)
+    site.kill_batch()
+    (row,) = place.end(given.id)
+    assert (row.state, row.exit_code) == (State.FAILED, 1)
+    assert "Slurm says FAILED" in row.reason
+    assert site.place().row(given.id) == row
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_a_run_that_nobody_knows_the_end_of_is_unknown(tmp_path: Path, accounting: bool) -> None:
+    site = Site(tmp_path, accounting=accounting)
+    place = site.place()
+    given = place.submit("sleep", "60")
+    place.until(given.id, State.RUNNING)
+    site.kill_batch()
+    until(lambda: '"FAILED"' in (site.slurm.folder / "jobs.json").read_text())
+    site.forget_jobs()
+    (row,) = place.end(given.id)
+    assert row.state is State.UNKNOWN
+    asked = [words for words in site.slurm.calls() if words[0] == "sacct"]
+    assert bool(asked) == accounting
+
+
+def test_what_slurm_refuses_leaves_no_run_behind(site: Site) -> None:
+    place = site.place()
+    with pytest.raises(HeadraceError) as error:
+        place.submit("true", partition="nowhere")
+    assert (error.value.code, error.value.exit_status) == ("HR-SLURM-002", 4)
+    assert "Invalid partition name specified" in error.value.why
+    assert place.door.runs(ended=True) == []
+    assert [path.name for path in Path(place.door.runs_folder()).iterdir()] == [".numbers"]
+
+
+def test_an_array_that_is_too_large_is_refused_with_the_number(site: Site) -> None:
+    with pytest.raises(HeadraceError) as error:
+        site.place().submit("true", array="0-11")
+    assert error.value.code == "HR-SLURM-004"
+    assert "MaxArraySize of this cluster is 11" in error.value.why
+    assert "sbatch" not in {words[0] for words in site.slurm.calls()}
+
+
+def test_a_run_may_not_wait_for_one_that_ended_the_wrong_way(site: Site) -> None:
+    place = site.place()
+    failed = place.submit("false").id
+    place.end(failed)
+    with pytest.raises(HeadraceError) as error:
+        place.submit("true", after={"ok": [failed]})
+    assert error.value.code == "HR-SLURM-005"
+    assert place.end(place.submit("true", after={"notok": [failed]}).id)[0].state == "COMPLETED"
+
+
+def test_many_commands_ask_slurm_once(site: Site) -> None:
+    given = site.place(poll_s=60.0).submit("sleep", "60", array="0-5")
+    for _ in range(10):
+        assert len(site.place(poll_s=60.0).door.runs(ended=False)) == 6
+        site.place(poll_s=60.0).door.find(f"{given.id}_3")
+    asked = [words[0] for words in site.slurm.calls()]
+    assert asked.count("squeue") == 1
+    assert asked.count("sinfo") == 1
+
+
+def test_a_run_is_also_found_by_the_number_that_slurm_gave_its_job(site: Site) -> None:
+    place = site.place()
+    first = place.submit("true", array="0-4").id
+    second = place.submit("true").id
+    place.end(first)
+    assert place.door.find("6")[0].id == second
+
+
+def test_a_controller_that_is_gone_is_said_and_no_run_is_lost(site: Site) -> None:
+    place = site.place()
+    given = place.submit("sleep", "60").id
+    place.until(given, State.RUNNING)
+    program = site.slurm.folder / "bin" / "squeue"
+    kept = program.read_text()
+    program.write_text(
+        "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n"
+    )
+    assert site.place(poll_s=0.01).row(given).state is State.RUNNING
+    sbatch = site.slurm.folder / "bin" / "sbatch"
+    kept_too = sbatch.read_text()
+    sbatch.write_text(program.read_text())
+    with pytest.raises(HeadraceError) as error:
+        place.submit("true")
+    assert (error.value.code, error.value.exit_status) == ("HR-SLURM-001", 5)
+    program.write_text(kept)
+    sbatch.write_text(kept_too)
+    assert [row.id for row in place.door.runs(ended=True)] == [given]
