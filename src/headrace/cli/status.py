@@ -78,8 +78,9 @@ def _facts(
         yield "expected", expected(run.id, explained.forecast, explained.now_s, None)
     yield "asks for", describe(run.request)
     for placed in run.placed:
-        gpus = f", GPUs {_numbers(placed.gpus)}" if placed.gpus else ""
-        yield "node", f"{placed.node}: CPUs {_numbers(placed.cpus)}{gpus}"
+        held = {"CPUs": placed.cpus, "GPUs": placed.gpus}
+        parts = ", ".join(f"{kind} {_numbers(ids)}" for kind, ids in held.items() if ids)
+        yield "node", f"{placed.node}: {parts}" if parts else placed.node
     yield "submitted", _when(run.submitted_s)
     if run.started_s is not None:
         waited = ago(run.submitted_s, run.started_s)

@@ -10,6 +10,7 @@ from headrace.engines.local.submission import Element, Submission
 from headrace.engines.slurm import grace
 from headrace.engines.slurm.errors import ArrayTooLarge, NotOnSlurm
 from headrace.engines.slurm.facts import Facts
+from headrace.engines.slurm.room import time_notes
 from headrace.schedule.request import Request
 from headrace.spec.family import element_spec, expand
 from headrace.spec.write import to_yaml
@@ -67,6 +68,7 @@ def notes_on(spec: "JobSpec", facts: Facts) -> tuple[str, ...]:
         )
     if spec.memory_bytes is None and not facts.default_memory:
         notes.append("no memory is set; this cluster then gives a run all memory of its nodes")
+    notes.extend(time_notes(spec, facts))
     if spec.priority > 0:
         notes.append("priority above 0 is for admins on Slurm; give other runs one below 0")
     found = grace.check(

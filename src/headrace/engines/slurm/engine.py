@@ -40,8 +40,8 @@ from headrace.engines.slurm.asking import (
     require_possible,
 )
 from headrace.engines.slurm.call import Call
-from headrace.engines.slurm.errors import NotDone, SlurmRefused
-from headrace.engines.slurm.facts import Facts, read_facts
+from headrace.engines.slurm.errors import NeverFits, NotDone, SlurmRefused, UnknownPartition
+from headrace.engines.slurm.facts import FACTS_FRESH_S, Facts, read_facts
 from headrace.engines.slurm.hostlist import expand
 from headrace.engines.slurm.jobs import (
     SlurmJob,
@@ -51,6 +51,7 @@ from headrace.engines.slurm.jobs import (
     write_job,
 )
 from headrace.engines.slurm.poll import FRESH_S, Poller
+from headrace.engines.slurm.room import require_room
 from headrace.engines.slurm.rows import parse_fields, parse_time_s
 from headrace.engines.slurm.script import Host, dependency_of, make_script
 from headrace.engines.slurm.view import Run, View
@@ -64,6 +65,7 @@ _SATISFIED_BY = {
     "notok": tuple(state for state in State if state.is_final and state is not State.COMPLETED),
     "any": tuple(state for state in State if state.is_final),
 }
+_JUST_NOW_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,13 @@ class SlurmEngine:
     def facts(self) -> Facts:
         """Raise ``SlurmUnreachable``."""
         if self._facts is None:
-            path = self._setting.state / "facts.json"
-            self._facts = read_facts(path, self._setting.call, now_s=self._setting.now_s)
+            self._facts = self._read_facts()
         return self._facts
+
+    def _read_facts(self, *, fresh_s: float = FACTS_FRESH_S) -> Facts:
+        path = self._setting.state / "facts.json"
+        setting = self._setting
+        return read_facts(path, setting.call, now_s=setting.now_s, fresh_s=fresh_s)
 
     @property
     def _host(self) -> str:
@@ -136,7 +142,7 @@ class SlurmEngine:
         if earlier:
             return _submitted(earlier, ())
         require_possible(spec, self.facts)
-        request, dependency = self._request(spec), self._dependency(spec)
+        request, dependency = self._fitting_request(spec), self._dependency(spec)
         runs = self._setting.runs
         number = folders.claim_number(runs, self._index.last_number())
         elements = elements_of(
@@ -163,8 +169,18 @@ class SlurmEngine:
         self._index.put(map(self._fresh, asked))
         return _submitted(asked, (*notes_on(spec, self.facts), *batch.notes))
 
-    def _request(self, spec: JobSpec) -> Request:
-        return request_of(spec, self.facts.capacities(spec.partition))
+    def _fitting_request(self, spec: JobSpec) -> Request:
+        """Raise ``UnknownPartition`` or ``NeverFits``, and only by what the cluster is now."""
+        try:
+            return self._require_room(spec)
+        except (UnknownPartition, NeverFits):
+            self._facts = self._read_facts(fresh_s=_JUST_NOW_S)
+            return self._require_room(spec)
+
+    def _require_room(self, spec: JobSpec) -> Request:
+        request = request_of(spec, self.facts.capacities(spec.partition))
+        require_room(spec, request, self.facts)
+        return request
 
     def _batch(
         self, spec: JobSpec, request: Request, number: int, dependency: str, asked: Submission
@@ -222,7 +238,7 @@ class SlurmEngine:
     def dry_run(self, spec: JobSpec, *, who: Caller) -> Batch:
         """The script and the command, to the letter, but for the number that is not taken yet."""
         require_possible(spec, self.facts)
-        request, number = self._request(spec), self._index.last_number() + 1
+        request, number = self._fitting_request(spec), self._index.last_number() + 1
         (element, *_) = elements_of(
             spec,
             request,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from headrace.core.errors import Refused, Unreachable
+from headrace.schedule.request import Request, describe
 
 
 class SlurmUnreachable(Unreachable):
@@ -54,6 +55,39 @@ class ArrayTooLarge(Refused):
             why=f"MaxArraySize of this cluster is {limit}, so its last element is {limit - 1}",
             remedy=f"submit it in parts of at most {limit} elements that count from 0, or ask an "
             "admin for a larger MaxArraySize",
+        )
+
+
+class UnknownPartition(Refused):
+    """The cluster has no partition of that name."""
+
+    code = "HR-SLURM-006"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"there is no partition {name}",
+            why=f"this cluster has {', '.join(known)}",
+            remedy="name one of them with --partition or partition:, or leave it out for the "
+            "default one",
+        )
+
+
+class NeverFits(Refused):
+    """The run is larger than any of its partitions."""
+
+    code = "HR-SLURM-007"
+
+    def __init__(
+        self, request: Request, problems: Sequence[tuple[str, str]], larger: Sequence[str]
+    ) -> None:
+        """``problems``: (partition, why it is too small). ``larger``: others that are not."""
+        super().__init__(
+            f"the run asks for {describe(request)}, which never fits in "
+            f"{', '.join(name for name, _ in problems)}",
+            why="; ".join(f"{name}: {why}" for name, why in problems),
+            remedy=f"ask for partition {', '.join(larger)}, where it fits"
+            if larger
+            else "ask for fewer nodes, ranks, CPUs or GPUs a node, or less memory",
         )
 
 

@@ -23,7 +23,7 @@ from headrace.engines.slurm.rows import (
 )
 from headrace.schedule.capacity import Capacity, Cpu, Gpu
 
-_FRESH_S = 900.0
+FACTS_FRESH_S = 900.0
 
 
 class PartitionFacts(Record, frozen=True, kw_only=True):
@@ -126,14 +126,20 @@ def _partition(fields: Mapping[str, str]) -> PartitionFacts:
     )
 
 
-def read_facts(path: Path, call: Call, *, now_s: Callable[[], float] = time.time) -> Facts:
+def read_facts(
+    path: Path,
+    call: Call,
+    *,
+    now_s: Callable[[], float] = time.time,
+    fresh_s: float = FACTS_FRESH_S,
+) -> Facts:
     """From the file of an earlier command while they are fresh, else from Slurm.
 
     Raise ``SlurmUnreachable``.
     """
     with contextlib.suppress(OSError, DecodeError):
         known = read_record(path, Facts)
-        if 0 <= now_s() - known.asked_s < _FRESH_S:
+        if 0 <= now_s() - known.asked_s < fresh_s:
             return known
     config = parse_config(call(commands.show_config()))
     partitions, nodes = call(commands.show_partitions()), call(commands.sinfo())

@@ -137,12 +137,12 @@ def parse_nodes(text: str) -> list[NodeRow]:
 
 
 def parse_gres(text: str) -> tuple[int, str]:
-    """ "gpu:h100:8(S:0-1),nic:2" is (8, "h100"); no GPUs is (0, "")."""
-    total, kind = 0, ""
+    """ "gpu:h100:8(S:0-1),nic:2" is (8, "h100"); no GPUs is (0, ""). Of several types, all."""
+    total, kinds = 0, dict[str, None]()
     for found in _GPU.finditer(text):
         total += int(found[2] or 1)
-        kind = kind or found[1] or ""
-    return total, kind
+        kinds[found[1] or ""] = None
+    return total, " ".join(kind for kind in kinds if kind)
 
 
 def parse_fields(text: str) -> list[dict[str, str]]:
