@@ -47,14 +47,15 @@ class Killer(threading.Thread):
 
 
 @pytest.mark.parametrize(
-    ("runs", "kills"),
+    ("runs", "kills", "within"),
     [
-        pytest.param(100, 20, marks=pytest.mark.slow),
-        pytest.param(300, 200, marks=[pytest.mark.chaos, pytest.mark.timeout(3600)]),
+        # Of 100 places a quarter is 25: one more or less is 4 %, and some last longer than others.
+        pytest.param(100, 20, 0.2, marks=pytest.mark.slow),
+        pytest.param(300, 200, 0.1, marks=[pytest.mark.chaos, pytest.mark.timeout(3600)]),
     ],
 )
 def test_no_run_is_lost_or_run_twice_and_shares_are_kept_however_the_daemon_dies(
-    runs: int, kills: int
+    runs: int, kills: int, within: float
 ) -> None:
     with machine_of("ada", "bob", "cleo") as machine:
         accounts = zip(machine.users, SHARES, strict=True)
@@ -85,7 +86,7 @@ def test_no_run_is_lost_or_run_twice_and_shares_are_kept_however_the_daemon_dies
         assert killer.killed == kills
         assert not twice_at_once(machine)
         for share, wanted in zip(shares(machine, machine.users), SHARES, strict=True):
-            assert share == pytest.approx(wanted / sum(SHARES), rel=0.1)
+            assert share == pytest.approx(wanted / sum(SHARES), rel=within)
 
 
 def submit_many(machine: Machine, user: User, count: int) -> list[str]:
