@@ -100,6 +100,19 @@ def test_an_array_runs_as_many_elements_at_a_time_as_it_says(place: Place) -> No
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
+def test_cancelling_an_array_leaves_the_elements_that_have_ended(place: Place) -> None:
+    script = "[ $SLURM_ARRAY_TASK_ID -gt 0 ] && sleep 60 || true"
+    given = place.submit("sh", "-c", script, array="0-5%1")
+    first, *others = given.runs
+    place.until(first, State.COMPLETED)
+    family = first.rpartition("_")[0]
+    place.door.cancel(family, now=False)
+    assert {row.id: row.state for row in place.end(family)} == {
+        first: State.COMPLETED,
+        **dict.fromkeys(others, State.CANCELLED),
+    }
+
+
 def test_a_run_waits_for_another_to_end_well(place: Place) -> None:
     first = place.submit(*GATE).id
     second = place.submit("true", after={"ok": [first]}).id

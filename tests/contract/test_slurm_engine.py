@@ -32,8 +32,13 @@ class Site:
         (self.slurm.folder / "jobs.json").write_text("[]")
 
     def kill_batch(self) -> None:
+        until(lambda: self._batch_pid() is not None)
+        os.kill(self._batch_pid() or 0, 9)
+
+    def _batch_pid(self) -> int | None:
         (job,) = json.loads((self.slurm.folder / "jobs.json").read_text())
-        os.kill(job["batch_pid"], 9)
+        found: int | None = job["batch_pid"]
+        return found
 
 
 @pytest.fixture
@@ -70,12 +75,22 @@ def test_a_run_that_nobody_knows_the_end_of_is_unknown(tmp_path: Path, accountin
     assert bool(asked) == accounting
 
 
+def test_what_no_partition_can_run_is_refused_by_what_the_cluster_is_now(site: Site) -> None:
+    place = site.place()
+    for fields in ({"partition": "nowhere"}, {"nodes": 99}):
+        with pytest.raises(HeadraceError) as error:
+            place.submit("true", **fields)
+        assert error.value.code in ("HR-SLURM-006", "HR-SLURM-007")
+    assert not any(words[0] == "sbatch" for words in site.slurm.calls())
+    assert place.door.runs(ended=True) == []
+
+
 def test_what_slurm_refuses_leaves_no_run_behind(site: Site) -> None:
     place = site.place()
     with pytest.raises(HeadraceError) as error:
-        place.submit("true", partition="nowhere")
+        place.submit("true", reservation="nowhere")
     assert (error.value.code, error.value.exit_status) == ("HR-SLURM-002", 4)
-    assert "Invalid partition name specified" in error.value.why
+    assert "Requested reservation is invalid" in error.value.why
     assert place.door.runs(ended=True) == []
     assert [path.name for path in Path(place.door.runs_folder()).iterdir()] == [".numbers"]
 

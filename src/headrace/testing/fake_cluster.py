@@ -125,8 +125,12 @@ def dependency(job: Job, jobs: list[Job]) -> str:
 
 
 def named(jobs: list[Job], name: str) -> list[Job]:
-    """A job, all of an array, or one element: 4711, 4711_3."""
+    """A job, all of an array, or elements: 4711, 4711_3, 4711_[5-9]."""
     array_id, _, element = name.partition("_")
+    if element.startswith("["):
+        least, _, most = element.strip("[]").partition("-")
+        wanted = {str(number) for number in range(int(least), int(most) + 1)}
+        return [one for one in jobs if one["array_id"] == array_id and one["element"] in wanted]
     if element:
         return [one for one in jobs if one["array_id"] == array_id and one["element"] == element]
     return [one for one in jobs if name in (one["id"], one["array_id"])]

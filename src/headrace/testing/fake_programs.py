@@ -51,6 +51,8 @@ def sbatch(site: Site, arguments: Sequence[str]) -> None:
             options[name] = value
     if options.get("partition", "main") not in ("main", "short"):
         fail("sbatch: error: Batch job submission failed: Invalid partition name specified")
+    if "reservation" in options:
+        fail("sbatch: error: Batch job submission failed: Requested reservation is invalid")
     least, _, most = options.get("nodes", "1").partition("-")
     if int(least) > len(site.settings["nodes"]):
         fail(

@@ -12,12 +12,15 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from headrace.core import events
 from headrace.core.records import DecodeError, Record, encode, read_record, sync_folder
 from headrace.core.rundir import EventWriter, RunDir
 from headrace.schedule.request import Request
+
+_FLUSHED_AT_ONCE = 8
 
 
 class WaitsFor(Record, frozen=True, kw_only=True):
@@ -94,7 +97,7 @@ def commit(
     secret = encode(dict(environment))
     for element in elements:
         _write(RunDir(staging / element.submission.run_id), element, secret, script)
-    sync_folder(staging)
+    _flush(staging)
     ready = runs / f".ready-{host}-{token}"
     os.rename(staging, ready)
     sync_folder(runs)
@@ -117,25 +120,36 @@ def _move_up(ready: Path, runs: Path) -> None:
 
 
 def _write(run: RunDir, element: Element, environment: bytes, script: str | None) -> None:
-    """Nobody sees the folder yet, so files are written in place and flushed once."""
+    """In place, and not yet on the disk: nobody sees the folder yet."""
     run.root.mkdir()
-    _write_flushed(run.job, element.job.encode(), 0o644)
+    _write_new(run.job, element.job.encode(), 0o644)
     if script is not None:
-        _write_flushed(run.script, script.encode(), 0o755)
-    _write_flushed(run.environment, environment, 0o600)
-    _write_flushed(submission_file(run), encode(element.submission), 0o644)
+        _write_new(run.script, script.encode(), 0o755)
+    _write_new(run.environment, environment, 0o600)
+    _write_new(submission_file(run), encode(element.submission), 0o644)
     asked = element.submission
     writer = EventWriter(run, "engine", now_s=lambda: asked.submitted_s)
     event = events.Submitted(run_id=asked.run_id, user=asked.user, token=asked.token)
-    writer.write(event, attempt=0, durable=True)
+    writer.write(event, attempt=0)
     writer.close()
-    sync_folder(run.events)
-    sync_folder(run.root)
 
 
-def _write_flushed(path: Path, data: bytes, mode: int) -> None:
+def _write_new(path: Path, data: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+
+
+def _flush(top: Path) -> None:
+    """``top`` and all below it, once everything is written: on a file system with a journal the
+    first flush takes most of the rest along, and over a network they wait side by side."""
+    with ThreadPoolExecutor(_FLUSHED_AT_ONCE) as pool:
+        list(pool.map(_flush_one, [top, *top.rglob("*")]))
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

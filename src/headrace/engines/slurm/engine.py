@@ -6,7 +6,7 @@ shared file system and what one squeue for all runs says; ``seeing`` says which 
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,7 @@ from headrace.engines.slurm.jobs import (
     family_folder,
     job_name,
     parse_submitted,
+    words_of,
     write_job,
 )
 from headrace.engines.slurm.poll import FRESH_S, Poller
@@ -66,6 +67,7 @@ _SATISFIED_BY = {
     "any": tuple(state for state in State if state.is_final),
 }
 _JUST_NOW_S = 2.0
+_ENDED = ("Invalid job id", "already completing or completed")
 
 
 @dataclass(frozen=True)
@@ -311,9 +313,9 @@ class SlurmEngine:
             write_record(self._folder(run).stop, StopRequest(reason="cancel", by=who.name))
         jobs = _jobs(going)
         if jobs and now:
-            self._call(commands.scancel(jobs))
+            self._unless_ended(commands.scancel(jobs))
         elif jobs:
-            self._call(commands.scancel_waiting(jobs))
+            self._unless_ended(commands.scancel_waiting(jobs))
             self._quietly(commands.signal_lead(jobs))
         self._poller.forget()
         return [_cancelled(run, now=now) for run in runs]
@@ -380,6 +382,14 @@ class SlurmEngine:
     def _call(self, argv: Sequence[str]) -> None:
         self._setting.call(argv)
 
+    def _unless_ended(self, argv: Sequence[str]) -> None:
+        """Jobs that have ended meanwhile are no error. Raise ``SlurmRefused`` for all else."""
+        try:
+            self._call(argv)
+        except SlurmRefused as refused:
+            if not any(words in refused.said for words in _ENDED):
+                raise
+
     def _quietly(self, argv: Sequence[str]) -> None:
         """Jobs that have ended meanwhile are no error."""
         try:
@@ -389,14 +399,8 @@ class SlurmEngine:
 
 
 def _jobs(runs: Sequence[Run]) -> list[str]:
-    """What names them to scancel and scontrol; a whole array by its own id."""
-    return list(_named_jobs(runs))
-
-
-def _named_jobs(runs: Sequence[Run]) -> Iterator[str]:
-    for run in runs:
-        if run.job is not None:
-            yield job_name(run.job, run.asked)
+    """What names them to scancel and scontrol; elements that follow each other are one word."""
+    return words_of([(run.job, run.asked) for run in runs if run.job is not None])
 
 
 def _cancelled(run: Run, *, now: bool) -> Acted:

@@ -4,10 +4,12 @@ It lies in the run directory, for an array in ``<runs>/.arrays/<array-id>/``. Wr
 that submitted, or by the job itself when that command died first.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from headrace.core.records import DecodeError, Record, read_record, write_record
 from headrace.engines.local.submission import Submission
+from headrace.spec.amounts import format_array
 
 
 class SlurmJob(Record, frozen=True, kw_only=True):
@@ -39,6 +41,21 @@ def write_job(runs: Path, asked: Submission, job: SlurmJob) -> None:
 def job_name(job: SlurmJob, asked: Submission) -> str:
     """How scontrol, scancel and sacct name this run: 4711, or 4711_3."""
     return job.job_id if asked.array_index is None else f"{job.job_id}_{asked.array_index}"
+
+
+def words_of(jobs: Iterable[tuple[SlurmJob, Submission]]) -> list[str]:
+    """Names of many runs in few words: 4711_3, 4711_[5-9], 4712. No word has a comma in it, which
+    scontrol takes for the end of a job."""
+    words, elements = [], dict[str, list[int]]()
+    for job, asked in jobs:
+        if asked.array_index is None:
+            words.append(job.job_id)
+        else:
+            elements.setdefault(job.job_id, []).append(asked.array_index)
+    for job_id, indices in elements.items():
+        ranges = format_array(tuple(sorted(indices)), None).split(",")
+        words += [f"{job_id}_[{one}]" if "-" in one else f"{job_id}_{one}" for one in ranges]
+    return words
 
 
 def parse_submitted(text: str) -> str:

@@ -81,11 +81,13 @@ def see(
         return Seen(state=State.PENDING, reason="handed to Slurm")
     if history.state is State.RUNNING and queue.asked_s < history.placed_s + 1.0:
         return Seen(state=State.RUNNING, reason="")
-    if cancelled and stop is not None and (row is None or row.state == "CANCELLED"):
+    settled = row is None or row.end_s is None or now_s - row.end_s >= _SETTLES_S
+    # FAILED: the signal came before the batch script could hear it.
+    obeyed = row is None or row.state == "CANCELLED" or (row.state == "FAILED" and settled)
+    if cancelled and stop is not None and obeyed:
         return _over(State.CANCELLED, EXIT_INTERRUPTED, f"cancelled by {stop.by}")
     if row is not None:
         said = in_words(row.reason)
-        settled = row.end_s is None or now_s - row.end_s >= _SETTLES_S
         return _from_slurm(row.state, 1, said or _last_word(history), settled=settled)
     return Seen(state=State.UNKNOWN, reason="has left Slurm's queue", ask=True)
 

@@ -90,6 +90,12 @@ def test_a_job_that_has_gone_after_a_cancel_is_cancelled() -> None:
     assert found.end == Ended(state="CANCELLED", exit_code=130, detail="cancelled by ada")
 
 
+def test_a_job_whose_script_died_of_the_cancel_before_it_could_hear_it_is_cancelled() -> None:
+    assert seen(row("FAILED", end_s=190.0), stop=CANCEL).state is State.CANCELLED
+    assert seen(row("FAILED", end_s=200.5), stop=CANCEL).state is State.RUNNING
+    assert seen(row("COMPLETED", end_s=190.0), stop=CANCEL).state is State.COMPLETED
+
+
 def test_a_job_that_has_gone_without_a_word_is_asked_for_and_then_unknown() -> None:
     found = seen(None)
     assert (found.state, found.ask, found.end) == (State.UNKNOWN, True, None)
