@@ -49,21 +49,19 @@ def sbatch(site: Site, arguments: Sequence[str]) -> None:
         if line.startswith("#SBATCH"):
             name, _, value = shlex.split(line)[1][2:].partition("=")
             options[name] = value
+    refused = "sbatch: error: Batch job submission failed: "
     if options.get("partition", "main") not in ("main", "short"):
-        fail("sbatch: error: Batch job submission failed: Invalid partition name specified")
+        fail(refused + "Invalid partition name specified")
     if "reservation" in options:
-        fail("sbatch: error: Batch job submission failed: Requested reservation is invalid")
+        fail(refused + "Requested reservation is invalid")
     least, _, most = options.get("nodes", "1").partition("-")
     if int(least) > len(site.settings["nodes"]):
-        fail(
-            "sbatch: error: Batch job submission failed: "
-            "Requested node configuration is not available"
-        )
+        fail(refused + "Requested node configuration is not available")
     with site.jobs() as jobs:
         base = len(jobs) + 1
         elements = expand(options["array"]) if "array" in options else [""]
         if any(element and int(element) >= site.settings["max_array_size"] for element in elements):
-            fail("sbatch: error: Batch job submission failed: Invalid job array specification")
+            fail(refused + "Invalid job array specification")
         throttle = int(options.get("array", "").partition("%")[2] or 0)
         script = site.folder / f"script-{base}"
         script.write_text(text)
