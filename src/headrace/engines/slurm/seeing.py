@@ -77,10 +77,10 @@ def see(
     if row is not None and row.state in _RUNNING:
         reason = "" if row.state == "RUNNING" else row.state.lower()
         return Seen(state=State.RUNNING, reason="is being cancelled" if cancelled else reason)
-    if queue.asked_s < job.submitted_s + 1.0:
-        return Seen(state=State.PENDING, reason="handed to Slurm")
     if history.state is State.RUNNING and queue.asked_s < history.placed_s + 1.0:
         return Seen(state=State.RUNNING, reason="")
+    if queue.asked_s < job.submitted_s + 1.0:
+        return Seen(state=State.PENDING, reason="handed to Slurm")
     settled = row is None or row.end_s is None or now_s - row.end_s >= _SETTLES_S
     # FAILED: the signal came before the batch script could hear it.
     obeyed = row is None or row.state == "CANCELLED" or (row.state == "FAILED" and settled)

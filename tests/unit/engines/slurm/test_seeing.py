@@ -78,6 +78,7 @@ def test_a_run_that_is_newer_than_the_queues_answer_is_not_lost() -> None:
     started = History(state=State.RUNNING, placed_s=199.5)
     assert seen(row("PENDING"), history=started, asked_s=199.0).state is State.RUNNING
     assert seen(None, history=started, asked_s=199.0).state is State.RUNNING
+    assert seen(None, history=started, asked_s=50.0).state is State.RUNNING
 
 
 def test_a_run_that_was_queued_again_by_slurm_waits_whatever_its_last_lead_said() -> None:
