@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.integration.site import until
-from tests.integration.virtual import Virtual, no_cluster
+from tests.integration.virtual import Virtual, virtual_cluster
 
 from headrace.control.client import Client
 from headrace.control.cluster import cluster_door
@@ -114,12 +114,11 @@ def _clear(place: Place) -> None:
 
 
 @contextmanager
-def real_cluster() -> Iterator[Virtual]:
+def real_cluster(nodes: int = NODES) -> Iterator[Virtual]:
     """The one of HEADRACE_TEST_CLUSTER, if that is up, else a new one."""
     given = os.environ.get("HEADRACE_TEST_CLUSTER")
     if given:
         yield Virtual(Path(given))
         return
-    with no_cluster() as made:
-        made("up", "--virtual", str(NODES))
+    with virtual_cluster(nodes) as made:
         yield made
