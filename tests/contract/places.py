@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.integration.site import until
-from tests.integration.virtual import Virtual, virtual_cluster
+from tests.integration.virtual import MPI_PACKAGES, Virtual, install, virtual_cluster
 
 from headrace.control.client import Client
 from headrace.control.cluster import cluster_door
@@ -120,5 +120,7 @@ def real_cluster(nodes: int = NODES) -> Iterator[Virtual]:
     if given:
         yield Virtual(Path(given))
         return
+    if os.geteuid() == 0:
+        install(*MPI_PACKAGES)
     with virtual_cluster(nodes) as made:
         yield made

@@ -16,6 +16,8 @@ from headrace.cluster.bringup.plan import Cluster
 from headrace.core.records import read_record
 
 UP_S = 900.0
+MPI_PACKAGES = ("python3-mpi4py", "libpmix-dev")
+"""Before slurmd starts, which loads PMIx once. It looks for libpmix.so, which -dev alone has."""
 
 
 class Virtual:
@@ -76,6 +78,17 @@ def no_cluster() -> Iterator[Virtual]:
     finally:
         subprocess.run(made.command("down"), env=made.environ, check=False, timeout=UP_S)
         shutil.rmtree(parent, ignore_errors=True)
+
+
+def install(*packages: str) -> None:
+    """Make Debian's packages be there."""
+    asked = ["dpkg-query", "--show", "--showformat=${db:Status-Status}\n", *packages]
+    have = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+    if have == ["installed"] * len(packages):
+        return
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        subprocess.run(["apt-get", "-qq", *words], env=quiet, check=True, timeout=UP_S)
 
 
 @contextmanager

@@ -76,6 +76,8 @@ def _places(site: Site) -> Iterator[Option]:
     yield "SlurmdPidFile", f"{at.run}/slurmd.%n.pid", "A name of its own per node."
     yield "SlurmctldLogFile", f"{at.log}/slurmctld.log", "Read this first when jobs do not start."
     yield "SlurmdLogFile", f"{at.log}/slurmd.%n.log", "Read this first when a node is down."
+    if at.scratch is not None:
+        yield "TmpFS", at.scratch, "A folder that is each node's own: PMIx keeps its sockets there."
 
 
 def _scheduling(site: Site) -> Iterator[Option]:

@@ -71,12 +71,16 @@ class Accounting(Part, frozen=True, kw_only=True):
 
 
 class Places(Part, frozen=True, kw_only=True):
-    """Folders. ``%n`` in ``spool`` and ``log`` is not ours: Slurm puts the node's name there."""
+    """Folders. ``%n`` in ``spool`` and ``log`` is not ours: Slurm puts the node's name there.
+
+    ``scratch`` is each node's own, never shared: PMIx of two nodes would clash there. None: /tmp.
+    """
 
     state: str = "/var/spool/slurmctld"
     spool: str = "/var/spool/slurmd"
     log: str = "/var/log/slurm"
     run: str = "/run"
+    scratch: str | None = None
     munge_socket: str | None = None
 
 

@@ -49,6 +49,7 @@ def site_of(cluster: Cluster, hardware: Hardware) -> Site:
             spool=str(cluster.path("spool")),
             log=str(cluster.path("log")),
             munge_socket=str(cluster.path("run", "munge.socket")),
+            scratch=str(cluster.path("run")),
         ),
         timing=Timing(slurmd_timeout_s=15, kill_wait_s=10, credential_s=5),
         proctrack=proctrack,
