@@ -113,17 +113,17 @@ def kill(cluster: Cluster, box: Box) -> bool:
     if found is None:
         return False
     process.send_signal(found, signal.SIGKILL)
-    thaw(cluster, box)
+    for group in cluster.cgroups(box):
+        thaw(Path(group))
     process.wait_gone(found, 20.0)
     return True
 
 
-def thaw(cluster: Cluster, box: Box) -> None:
+def thaw(top: Path) -> None:
     """A frozen process (Slurm freezes what it suspends) dies of SIGKILL only when it is thawed."""
-    for group in cluster.cgroups(box):
-        for file in Path(group).rglob("freezer.state"):
-            with contextlib.suppress(OSError):
-                file.write_text("THAWED")
+    for file in top.rglob("freezer.state"):
+        with contextlib.suppress(OSError):
+            file.write_text("THAWED")
 
 
 def tail(log: Path, lines: int = 12) -> str:

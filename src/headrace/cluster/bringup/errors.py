@@ -117,3 +117,17 @@ class RequestInvalid(UsageError):
 
     def __init__(self, flag: str, value: object, rule: str, remedy: str) -> None:
         super().__init__(f"{flag} {value}", why=rule, remedy=remedy)
+
+
+class PlanDamaged(HeadraceError):
+    """The file that says what was made cannot be read: half written, or another version's."""
+
+    code = "HR-CLUSTER-011"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} does not say what the virtual cluster is made of",
+            why=why,
+            remedy="headrace cluster down finds the cluster by its marks; if it says the same, none"
+            f" is left: look into {path.parent}, and remove it",
+        )

@@ -7,7 +7,8 @@ links, control groups, one folder. Processes and mounts live in boxes, or carry 
 The cluster's id is part of every name, so that nothing of anybody else's is ever taken for ours.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from headrace.core.process import Process
@@ -71,10 +72,6 @@ class Cluster(Record, frozen=True, kw_only=True):
         return bridge_name(self.id)
 
     @property
-    def links(self) -> list[str]:
-        return [self.bridge, *(box.link for box in self.boxes)]
-
-    @property
     def boxes(self) -> tuple[Box, ...]:
         return (self.head, *self.nodes)
 
@@ -86,7 +83,7 @@ class Cluster(Record, frozen=True, kw_only=True):
 
     @property
     def cgroup_tops(self) -> list[str]:
-        return [f"{one.mount}/headrace-{self.id}" for one in self.hierarchies]
+        return cgroup_tops([one.mount for one in self.hierarchies], self.id)
 
     def path(self, *parts: str) -> Path:
         return Path(self.folder, *parts)
@@ -104,6 +101,16 @@ class Cluster(Record, frozen=True, kw_only=True):
 def bridge_name(identity: str) -> str:
     """A link's name has at most 15 characters: hr, six of the id, and for a cable -100."""
     return f"hr{identity[:6]}"
+
+
+def is_link_of(identity: str) -> Callable[[str], bool]:
+    pattern = re.compile(rf"{bridge_name(identity)}(-\d+)?")
+    return lambda name: pattern.fullmatch(name) is not None
+
+
+def cgroup_tops(mounts: Iterable[str], identity: str) -> list[str]:
+    """Folders of a cluster's control groups, one a mounted hierarchy."""
+    return [f"{mount}/headrace-{identity}" for mount in mounts]
 
 
 def make_cluster(
@@ -147,6 +154,12 @@ def parse_hierarchies(mounts: str) -> list[Hierarchy]:
                 found.append(Hierarchy(options=",".join(own), mount=where))
     have = {word for one in found for word in one.options.split(",")}
     return found if have >= set(_CONTROLLERS) else []
+
+
+def parse_mounts(mounts: str) -> list[str]:
+    """Where control groups are mounted, of /proc/mounts."""
+    lines = [line.split() for line in mounts.splitlines()]
+    return [where for _, where, kind, *_ in lines if kind in ("cgroup", "cgroup2")]
 
 
 def free_prefix(routes: str) -> str | None:

@@ -4,16 +4,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.cluster.bringup.errors import NoCluster, NoSuchNode, RootNeeded
+from headrace.cluster.bringup.errors import NoCluster, NoSuchNode, PlanDamaged, RootNeeded
 from headrace.cluster.bringup.plan import Box, Cluster
-from headrace.core.records import read_record, write_record
+from headrace.core.records import DecodeError, read_record, write_record
 
 _FILE = "cluster.json"
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
     """Readable to all: the users of the cluster find its slurm.conf here."""
-    return Path(environ.get("HEADRACE_CLUSTER") or "/var/lib/headrace-cluster")
+    return Path(environ.get("HEADRACE_CLUSTER") or "/var/lib/headrace-cluster").absolute()
 
 
 def save(cluster: Cluster) -> None:
@@ -21,7 +21,7 @@ def save(cluster: Cluster) -> None:
 
 
 def load(folder: Path) -> Cluster:
-    """Raise ``NoCluster``."""
+    """Raise ``NoCluster`` or ``PlanDamaged``."""
     found = find(folder)
     if found is None:
         raise NoCluster(folder)
@@ -29,10 +29,13 @@ def load(folder: Path) -> Cluster:
 
 
 def find(folder: Path) -> Cluster | None:
+    """Raise ``PlanDamaged``."""
     try:
-        return read_record(folder / _FILE, Cluster)
+        return read_record(state_file(folder), Cluster)
     except FileNotFoundError:
         return None
+    except (OSError, DecodeError) as error:
+        raise PlanDamaged(state_file(folder), str(error)) from None
 
 
 def state_file(folder: Path) -> Path:

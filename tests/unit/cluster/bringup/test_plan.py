@@ -10,6 +10,7 @@ from headrace.cluster.bringup.plan import (
     Cluster,
     Request,
     free_prefix,
+    is_link_of,
     make_cluster,
     parse_hierarchies,
 )
@@ -28,12 +29,19 @@ def cluster(nodes: int = 2, bandwidth: str | None = None) -> Cluster:
     )
 
 
-def test_the_plan_names_every_link() -> None:
-    assert cluster().links == ["hr012345", "hr012345-0", "hr012345-1", "hr012345-2"]
+def links(made: Cluster) -> list[str]:
+    return [made.bridge, *(box.link for box in made.boxes)]
+
+
+def test_links_are_known_by_the_id_and_those_of_others_are_not_taken_for_ours() -> None:
+    assert links(cluster()) == ["hr012345", "hr012345-0", "hr012345-1", "hr012345-2"]
+    assert all(map(is_link_of("012345ab"), links(cluster())))
+    others = ["hr012346", "hr012346-0", "hr0123456", "hr012345-eth", "lo", "xhr012345"]
+    assert not any(map(is_link_of("012345ab"), others))
 
 
 def test_the_longest_name_of_a_link_is_one_that_the_kernel_takes() -> None:
-    assert max(map(len, cluster(nodes=100).links)) <= 15
+    assert max(map(len, links(cluster(nodes=100)))) <= 15
 
 
 def test_a_network_that_somebody_uses_is_passed_over() -> None:
