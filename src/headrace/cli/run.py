@@ -25,19 +25,6 @@ class JobUnclear(UsageError):
     code = "HR-CLI-001"
 
 
-class SecretMissing(UsageError):
-    """A secret that the job names is not in the environment."""
-
-    code = "HR-CLI-002"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"the secret {name} is not set",
-            why="the job file names it under secrets, and its value comes from your environment",
-            remedy=f"export {name}=... and submit again",
-        )
-
-
 def _flag(name: str, text: str) -> typer.models.OptionInfo:
     """An option that sets the job field ``name``; ``restart.max`` is --restart-max, too."""
     spelled = name.replace("_", "-")
@@ -111,6 +98,7 @@ def run(
         job or [], context.obj, {k: v for k, v in overrides.items() if v not in (None, [], ())}
     )
     from headrace.cli.connection import connect
+    from headrace.control.environment import submitted_environment
     from headrace.spec.load import script_of
     from headrace.spec.write import to_yaml
 
@@ -172,18 +160,6 @@ def _read(
             remedy="headrace run job.yaml, or headrace run -- python train.py",
         )
     return from_flags(command, overrides=overrides, cwd=cwd)
-
-
-def submitted_environment(secrets: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
-    """What the ranks inherit. Values that are no UTF-8 are left out. Raise ``SecretMissing``."""
-    for name in secrets:
-        if name not in environ:
-            raise SecretMissing(name)
-    return {
-        name: value
-        for name, value in environ.items()
-        if not any("\ud800" <= char <= "\udfff" for char in name + value)
-    }
 
 
 def _show_order(order: "Order | Batch", *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.spec.test_errors_of_job_files import CASES
 
 from headrace.cli.main import main
-from headrace.cli.run import submitted_environment
+from headrace.control.environment import submitted_environment
 
 
 def holding(text: str) -> Callable[[Path], object]:
@@ -68,7 +68,7 @@ def test_a_broken_job_file_is_three_lines_exit_2_and_touches_nothing(
         (["run", "a.yaml", "b.yaml"], 'error HR-CLI-001: "a.yaml b.yaml" is not one job file'),
         (["run", "train.py", "--", "x"], 'error HR-CLI-001: "train.py" is not one job file'),
         (["run", "--env", "A", "--", "x"], 'error HR-CLI-001: --env "A" is not NAME=VALUE'),
-        (["run", "--secrets", "NO_SUCH", "--", "x"], "error HR-CLI-002: the secret NO_SUCH is"),
+        (["run", "--secrets", "NO_SUCH", "--", "x"], "error HR-CONTROL-014: the secret NO_SUCH is"),
         (["run", "--nodes", "8-2", "--", "x"], 'error HR-SPEC-003: --nodes: "8-2" is not a node'),
         (["ps", "--state", "DONE"], 'error HR-CLI-003: "DONE" is not a state of a run'),
     ],

@@ -56,6 +56,7 @@ class ArrayTooLarge(Refused):
             remedy=f"submit it in parts of at most {limit} elements that count from 0, or ask an "
             "admin for a larger MaxArraySize",
         )
+        self.limit = limit
 
 
 class UnknownPartition(Refused):

@@ -1,0 +1,1 @@
+"""Python functions as runs: ``headrace.Executor`` and its jobs."""
