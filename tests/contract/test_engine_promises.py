@@ -16,6 +16,7 @@ from headrace.core.order import Order
 from headrace.core.process import marked
 from headrace.core.rundir import read_events
 from headrace.core.states import State
+from headrace.schedule.reason import Dependency, OnHold, Reason, Resources, Told
 from headrace.spec import make, to_yaml
 
 GATE = ("sh", "-c", "echo ready; while [ ! -e open ]; do sleep 0.05; done")
@@ -111,6 +112,30 @@ def test_cancelling_an_array_leaves_the_elements_that_have_ended(place: Place) -
         first: State.COMPLETED,
         **dict.fromkeys(others, State.CANCELLED),
     }
+
+
+def test_a_run_that_waits_is_explained_and_one_that_runs_is_not(place: Place) -> None:
+    gate = place.submit(*GATE, nodes=2, cpus_per_rank=place.cpus).id
+    place.until(gate, State.RUNNING)
+    waits = place.submit("true", nodes=2, cpus_per_rank=place.cpus).id
+    after = place.submit("true", after={"ok": [gate]}).id
+    until(lambda: isinstance(place.door.explain(waits).reasons[0], Resources), 60.0)
+    found = place.door.explain(waits)
+    assert (found.run, found.standing and found.standing.place) == (waits, 1)
+    (short, *_) = [one for one in found.reasons if isinstance(one, Resources)]
+    assert short.short[0].holders[0].run == gate
+    assert place.door.explain(after).reasons == (Dependency(waits_for=(gate,)),)
+    assert [row.run for row in place.door.ranking()] == [waits]
+    place.door.hold(waits)
+    until(lambda: is_held(place.door.explain(waits).reasons[0]), 60.0)
+    with pytest.raises(HeadraceError) as error:
+        place.door.explain(gate)
+    assert error.value.code == "HR-ENGINE-003"
+
+
+def is_held(reason: Reason) -> bool:
+    """What root holds on Slurm is held by an administrator."""
+    return reason == OnHold() or (isinstance(reason, Told) and reason.word == "JobHeldAdmin")
 
 
 def test_a_run_waits_for_another_to_end_well(place: Place) -> None:

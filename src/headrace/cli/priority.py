@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from headrace.schedule.multifactor import Factor
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
-_PARTS = ("age", "assoc", "fairshare", "job_size", "partition", "qos")
+_PARTS = ("age", "assoc", "fairshare", "job_size", "partition", "qos", "site")
 
 
 @app.command()

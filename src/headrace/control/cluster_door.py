@@ -21,6 +21,7 @@ from headrace.engines.slurm.engine import SlurmEngine
 from headrace.engines.slurm.errors import NotDone
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
+from headrace.schedule.explain import Explanation, Ranked
 from headrace.spec.load import read_submitted
 
 _PIECE_BYTES = 1 << 20
@@ -82,11 +83,11 @@ class ClusterDoor:
     def cancel(self, name: str, *, now: bool) -> list[Acted]:
         return self._engine.cancel(name, who=self._who, now=now)
 
-    def explain(self, name: str, *, sooner: bool = True) -> NoReturn:
-        raise _of_slurm(f"headrace status {name}, and scontrol show job")
+    def explain(self, name: str, *, sooner: bool = True) -> Explanation:
+        return self._engine.explain(name, who=self._who, sooner=sooner)
 
-    def ranking(self) -> NoReturn:
-        raise _of_slurm("sprio --long")
+    def ranking(self) -> list[Ranked]:
+        return self._engine.ranking(who=self._who)
 
     def hold(self, name: str) -> list[Acted]:
         return self._engine.hold(name, who=self._who)
@@ -129,14 +130,6 @@ class ClusterDoor:
 
     def unreserve(self, name: str) -> NoReturn:
         raise _for_admins(f"scontrol delete ReservationName={name}")
-
-
-def _of_slurm(command: str) -> NotDone:
-    return NotDone(
-        "the order of the queue is not explained here",
-        why="on a cluster it is Slurm that decides, by what it knows",
-        remedy=command,
-    )
 
 
 def _for_admins(command: str) -> NotDone:

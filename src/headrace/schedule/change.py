@@ -6,6 +6,7 @@ from headrace.core.records import Record, replace
 from headrace.core.units import DAY_S, HOUR_S, MINUTE_S, format_duration
 from headrace.schedule.cluster import Cluster, Partition
 from headrace.schedule.queue import Queued
+from headrace.schedule.request import Request
 
 ANY = "any"
 _ROUND_S = (
@@ -74,13 +75,18 @@ def words(change: Change) -> str:
 def given_up(job: Queued, change: Change) -> float:
     """How much the change takes away, from 0 to 1, to find the smallest. Node-seconds and GPUs
     count as what they are a part of; another place costs little."""
+    return given_up_of(job.request, job.limit_s, change)
+
+
+def given_up_of(request: Request, limit_s: float | None, change: Change) -> float:
+    """The same of any run that asks for this."""
     kept = 1.0
     if change.nodes is not None:
-        kept *= change.nodes / job.request.nodes_min
+        kept *= change.nodes / request.nodes_min
     if change.gpus_per_node is not None:
-        kept *= change.gpus_per_node / job.request.gpus_per_node
+        kept *= change.gpus_per_node / request.gpus_per_node
     if change.limit_s is not None:
-        kept *= change.limit_s / (job.limit_s or 2 * max(change.limit_s, _ROUND_S[-1]))
+        kept *= change.limit_s / (limit_s or 2 * max(change.limit_s, _ROUND_S[-1]))
     elsewhere = (change.partition is not None) + (change.gpu_type is not None)
     return 1.0 - kept + 0.05 * elsewhere
 
@@ -88,6 +94,12 @@ def given_up(job: Queued, change: Change) -> float:
 def shorter(job: Queued) -> list[float]:
     """Round time limits below its own, ascending."""
     return [float(one) for one in _ROUND_S if job.limit_s is None or one < job.limit_s]
+
+
+def shorter_than(limit_s: float | None, most_s: float) -> float | None:
+    """The longest round time limit up to ``most_s`` that is below ``limit_s``."""
+    fitting = (one for one in _ROUND_S if one <= most_s and (limit_s is None or one < limit_s))
+    return max(map(float, fitting), default=None)
 
 
 def fewer(count: int) -> list[int]:

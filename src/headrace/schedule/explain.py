@@ -22,7 +22,7 @@ from headrace.schedule.change import (
 from headrace.schedule.forecast import Ahead, Bound, Forecast, forecast, passes_for
 from headrace.schedule.multifactor import Factors
 from headrace.schedule.queue import Queued
-from headrace.schedule.reason import NextPass, Reason
+from headrace.schedule.reason import LimitHit, NextPass, Reason
 from headrace.schedule.reasons import Reasons
 from headrace.schedule.scheduler import Scheduler
 from headrace.schedule.state import Waiting
@@ -49,11 +49,24 @@ class Sooner(Record, frozen=True, kw_only=True):
     start_s: float
 
 
+class Entitlement(Record, frozen=True, kw_only=True):
+    """An account, or a ``user``'s part of it. ``promised``: its part of the shares of its level,
+    None where it has its parent's; ``used``: its part of the usage there."""
+
+    account: str
+    user: str | None
+    promised: float | None
+    used: float
+
+
 class Explanation(Record, frozen=True, kw_only=True):
     """``reasons``: the first is the one that counts; none when it does not wait.
 
     ``standing``: None when it is not in the queue yet, because of a hold or what it waits for.
     ``sooner``: the smallest change of each kind that is worth while, the least first.
+
+    What follows is of a batch system that decides by itself: its own ``word`` for the first reason,
+    fair ``shares``, ``limits`` in force with their use, and ``notes`` on what it does not tell.
     """
 
     run: str
@@ -63,6 +76,10 @@ class Explanation(Record, frozen=True, kw_only=True):
     standing: Standing | None = None
     factors: Factors | None = None
     sooner: tuple[Sooner, ...] = ()
+    word: str = ""
+    shares: tuple[Entitlement, ...] = ()
+    limits: tuple[LimitHit, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Ranked(Record, frozen=True, kw_only=True):

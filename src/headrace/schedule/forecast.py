@@ -55,15 +55,26 @@ class Beyond(Tagged, frozen=True, kw_only=True):
     than_s: float
 
 
-Unknown = Unlimited | Never | Beyond
+class NotReckoned(Tagged, frozen=True, kw_only=True):
+    """The batch system that decides has not said. ``why``: a clause."""
+
+    why: str
+
+
+Unknown = Unlimited | Never | Beyond | NotReckoned
 
 
 class Forecast(Record, frozen=True, kw_only=True):
-    """``start_s``: None when it is ``unknown``, which says why. ``nodes``: names."""
+    """``start_s``: None when it is ``unknown``, which says why. ``nodes``: names.
+
+    ``bound``: it starts then at the earliest; new runs ahead of it, and what is not known of those
+    that are, may make it later.
+    """
 
     start_s: float | None = None
     unknown: Unknown | None = None
     nodes: tuple[str, ...] = ()
+    bound: bool = False
 
 
 class Bound(NamedTuple):
@@ -215,6 +226,8 @@ def unknown_sentence(run_id: str, unknown: Unknown, when: When = utc) -> str:
             return f"{who} does not start as things are: {sentence(reason, when)}"
         case Beyond(than_s=than_s):
             return f"later than {when(than_s)}; not reckoned further"
+        case NotReckoned(why=why):
+            return why
         case _:
             assert_never(unknown)
 

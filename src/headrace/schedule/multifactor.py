@@ -38,7 +38,8 @@ class Factor(Record, frozen=True, kw_only=True):
 
 
 class Factors(Record, frozen=True, kw_only=True):
-    """``tres``: by resource, those that have a weight. ``total``: the priority."""
+    """``tres``: by resource, those that have a weight. ``site``: what a plugin of the site adds, on
+    Slurm. ``total``: the priority."""
 
     age: Factor
     assoc: Factor
@@ -50,6 +51,7 @@ class Factors(Record, frozen=True, kw_only=True):
     nice: int
     tier: int
     total: int
+    site: Factor = Factor()
 
 
 class _Site(NamedTuple):

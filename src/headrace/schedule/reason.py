@@ -178,6 +178,13 @@ class NextPass(Tagged, frozen=True, kw_only=True):
     at_s: float | None
 
 
+class Told(Tagged, frozen=True, kw_only=True):
+    """A batch system's reason that has no numbers to go with it. ``text``: a clause."""
+
+    word: str
+    text: str
+
+
 Reason = (
     Dependency
     | Hopeless
@@ -195,6 +202,7 @@ Reason = (
     | Resources
     | Priority
     | NextPass
+    | Told
 )
 
 
@@ -238,6 +246,8 @@ def sentence(reason: Reason, when: When = utc) -> str:
             return f"waits behind {run}" + (f"; {before} runs are before it" * (before > 1))
         case NextPass(at_s=at_s):
             return "fits, and starts soon" if at_s is None else f"looked at again {when(at_s)}"
+        case Told(text=text):
+            return text
         case _:
             assert_never(reason)
 
@@ -319,7 +329,7 @@ def _largest(one: Largest, gpu_words: str) -> str:
 
 
 def _limit(hit: LimitHit) -> str:
-    allowed, used, needed = (_amount(hit, one) for one in (hit.allowed, hit.used, hit.needed))
+    allowed, used, needed = (amount(hit, one) for one in (hit.allowed, hit.used, hit.needed))
     name = f"{hit.limit} {hit.resource}".rstrip()
     if hit.limit in ("GrpTRESMins", "GrpWall") and not hit.needed:
         return f"{hit.owner} has used up its {name}: {used} of {allowed}"
@@ -335,8 +345,9 @@ def _limit(hit: LimitHit) -> str:
     return f"{hit.owner} is at its {name} limit: {used} of {allowed} runs {doing}{more}"
 
 
-def _amount(hit: LimitHit, number: float) -> str:
-    if hit.limit == "GrpTRESMins":
+def amount(hit: LimitHit, number: float) -> str:
+    """In the unit that the limit is told in."""
+    if hit.limit.endswith("Mins"):
         return f"{number:.0f} minutes" if hit.resource != "memory" else f"{number:.3g} byte minutes"
     if hit.limit in ("GrpWall", "MaxWall", "MaxTime"):
         return format_duration(int(number))

@@ -1,5 +1,6 @@
 """The programs of ``FakeSlurm``: ``python -m headrace.testing.fake_programs FOLDER NAME ...``."""
 
+import getpass
 import itertools
 import json
 import os
@@ -9,11 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from headrace.testing.fake_cluster import ACTIVE, JOB_MARK, Site, deliver, end, named
+from headrace.testing.fake_cluster import ACTIVE, JOB_MARK, Site, deliver, end, fits, named
 
 
 def fail(text: str, code: int = 1) -> NoReturn:
@@ -42,13 +43,21 @@ def options_of(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 # --- sbatch --------------------------------------------------------------------------------------
 
 
-def sbatch(site: Site, arguments: Sequence[str]) -> None:
+def batch_of(arguments: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The script, and its options with those of the command line."""
     options, words = options_of(arguments)
+    if "wrap" in options:
+        return f"#!/bin/sh\n{options['wrap']}\n", options
     text = Path(words[0]).read_text()
     for line in text.splitlines():
         if line.startswith("#SBATCH"):
             name, _, value = shlex.split(line)[1][2:].partition("=")
             options[name] = value
+    return text, options
+
+
+def sbatch(site: Site, arguments: Sequence[str]) -> None:
+    text, options = batch_of(arguments)
     refused = "sbatch: error: Batch job submission failed: "
     if options.get("partition", "main") not in ("main", "short"):
         fail(refused + "Invalid partition name specified")
@@ -57,6 +66,9 @@ def sbatch(site: Site, arguments: Sequence[str]) -> None:
     least, _, most = options.get("nodes", "1").partition("-")
     if int(least) > len(site.settings["nodes"]):
         fail(refused + "Requested node configuration is not available")
+    if "test-only" in options:
+        test_only(site, options)
+        return
     with site.jobs() as jobs:
         base = len(jobs) + 1
         elements = expand(options["array"]) if "array" in options else [""]
@@ -101,6 +113,23 @@ def sbatch(site: Site, arguments: Sequence[str]) -> None:
                 }
             )
     say(base)
+
+
+def test_only(site: Site, options: Mapping[str, str]) -> None:
+    """When running jobs leave enough nodes, by their limits; it minds no job that waits."""
+    least = int(options.get("nodes", "1").partition("-")[0])
+    cpus = int(options.get("ntasks-per-node", "1")) * int(options.get("cpus-per-task", "1"))
+    with site.jobs() as jobs:
+        number, busy = len(jobs) + 1, [job for job in jobs if job["state"] in ACTIVE]
+    for now_s in sorted([time.time(), *(job["end_s"] for job in busy)]):
+        left = [job for job in busy if job["end_s"] > now_s]
+        free = [node for node in site.settings["nodes"] if fits(site, left, node, cpus)]
+        if len(free) >= least:
+            break
+    sys.stderr.write(
+        f"sbatch: Job {number} to start at {moment(now_s)} using {cpus * least} processors "
+        f"on nodes {','.join(free[:least])} in partition {options.get('partition', 'main')}\n"
+    )
 
 
 def expand(text: str) -> list[str]:
@@ -199,6 +228,7 @@ def scontrol(site: Site, arguments: Sequence[str]) -> None:
             "partition": show_partition,
             "node": show_node,
             "job": show_job,
+            "assoc_mgr": show_limits,
             "reservation": lambda site, rest: say("No reservations in the system"),
         }
         shown[rest[0]](site, rest[1:])
@@ -251,6 +281,8 @@ def show_config(site: Site, rest: Sequence[str]) -> None:
         "JobRequeue": "1",
         "KillWait": f"{settings['kill_wait_s']:.0f} sec",
         "MaxArraySize": str(settings["max_array_size"]),
+        "PriorityType": settings["priority_type"],
+        "PrivateData": "none",
         "PreemptMode": "OFF",
         "PreemptType": "(null)" if site.release >= (23, 11) else "preempt/none",
         "ProctrackType": "proctrack/linuxproc",
@@ -270,17 +302,52 @@ def show_partition(site: Site, rest: Sequence[str]) -> None:
         say(
             f"PartitionName={name} AllowGroups=ALL Default={default} QoS=N/A "
             f"DefaultTime=01:00:00 GraceTime=0 MaxNodes=UNLIMITED MaxTime={limit} "
-            f"Nodes={nodes} PreemptMode=OFF State=UP"
+            f"Nodes={nodes} PreemptMode=OFF PriorityTier=1 State=UP "
+            f"TotalCPUs={site.settings['cpus'] * len(site.settings['nodes'])} "
+            f"TotalNodes={len(site.settings['nodes'])}"
         )
 
 
 def show_node(site: Site, rest: Sequence[str]) -> None:
+    cpus, gpus = site.settings["cpus"], site.settings["gpus"]
+    with site.jobs() as jobs:
+        running = [job for job in jobs if job["state"] in ACTIVE]
     for node in rest[0].split(","):
+        used = sum(job["cpus"] for job in running if node in job["nodes"])
+        gres = f"gpu:virtual:{gpus}" if gpus else "(null)"
         say(
-            f"NodeName={node} Arch=x86_64 CPUTot={site.settings['cpus']} Gres=(null) "
-            f"NodeAddr=127.0.0.1 NodeHostName={node} Version={site.settings['release']} "
-            "OS=Linux 6.1.0 #1 SMP PREEMPT_DYNAMIC RealMemory=4000 State=IDLE"
+            f"NodeName={node} Arch=x86_64 CPUAlloc={used} CPUEfctv={cpus} CPUTot={cpus} "
+            f"Gres={gres} NodeAddr=127.0.0.1 NodeHostName={node} "
+            f"Version={site.settings['release']} OS=Linux 6.1.0 #1 SMP PREEMPT_DYNAMIC "
+            f"RealMemory=4000 AllocMem=0 State={'MIXED' if used else 'IDLE'} "
+            f"AllocTRES={f'cpu={used}' if used else ''}"
         )
+
+
+def show_limits(site: Site, rest: Sequence[str]) -> None:
+    """Two accounts, one user, one QOS; at most 9 jobs of a user. Lft became Lineage in 23.11."""
+    fields = dict(word.split("=", 1) for word in rest)
+    user = fields["users"]
+    with site.jobs() as jobs:
+        running = sum(job["state"] in ACTIVE for job in jobs)
+    since = "Lineage=/lab/" if site.release >= (23, 11) else "Lft=1"
+    say("Current Association Manager state\nAssociation Records")
+    for account, who, parent, shares in (
+        ("root", "", "", "1/0.00/1/0.00"),
+        ("lab", "", "root(1)", "3/0.60/5/0.00"),
+        ("lab", f"{user}({os.getuid()})", "", "2147483647/0.60/0/0.40"),
+    ):
+        say(
+            f"ClusterName=fake Account={account} UserName={who} Partition= Priority=0 ID=1 "
+            f"SharesRaw/Norm/Level/Factor={shares} UsageRaw/Norm/Efctv=815.5/0.49/0.49 "
+            f"ParentAccount={parent} {since} DefAssoc=No GrpJobs=N({running}) GrpTRES=cpu=N(0),"
+            f"node=N(0) GrpWall=N(2.26) MaxJobs={f'9({running})' if who else ''} MaxWallPJ="
+        )
+    say(
+        "QOS Records\nQOS=normal(1) UsageRaw=815.5 GrpJobs=N(0) MaxWallPJ=1440 Priority=100 "
+        "Account Limits= lab={MaxJobsPA=N(0)} "
+        f"User Limits= {os.getuid()}={{MaxJobsPU=N({running}) MaxTRESPU=cpu=N(0),node=N(0)}}"
+    )
 
 
 def show_job(site: Site, rest: Sequence[str]) -> None:
@@ -290,15 +357,20 @@ def show_job(site: Site, rest: Sequence[str]) -> None:
         fail("slurm_load_jobs error: Invalid job id specified")
     for job in found:
         array = (
-            f" ArrayJobId={job['array_id']} ArrayTaskId={job['element']}" if job["element"] else ""
+            f" ArrayJobId={job['array_id']} ArrayTaskId={job['element']} "
+            f"ArrayTaskThrottle={job['throttle']}"
+            if job["element"]
+            else ""
         )
-        tres = "TRES" if site.release < (23, 2) else "AllocTRES"
+        tres = "TRES" if site.release < (23, 2) else "ReqTRES"
         say(
             f"JobId={job['id']}{array} JobName={job['name']} UserId=ada(1000) "
             f"JobState={job['state']} Reason={job['reason']} Requeue={int(job['requeue'])} "
+            f"Dependency={job['dependency'] or '(null)'} "
             f"Restarts={job['restarts']} StartTime={moment(job['start_s'])} "
             f"EndTime={moment(job['end_s'])} Partition=main NodeList={','.join(job['nodes'])} "
-            f"NumNodes={len(job['nodes']) or job['nodes_min']} {tres}=cpu={job['cpus']} Comment="
+            f"NumNodes={len(job['nodes']) or job['nodes_min']} "
+            f"{tres}=cpu={job['cpus'] * job['nodes_min']},node={job['nodes_min']} Comment="
         )
 
 
@@ -306,7 +378,8 @@ def squeue(site: Site, arguments: Sequence[str]) -> None:
     """Elements that wait share a line, as in Slurm."""
     options, _ = options_of(arguments)
     with site.jobs() as jobs:
-        shown = [job for job in jobs if "states" in options or job["state"] in ("PENDING", *ACTIVE)]
+        every = options.get("states") == "all"
+        shown = [job for job in jobs if every or job["state"] in ("PENDING", *ACTIVE)]
     waiting = [job for job in shown if job["state"] == "PENDING" and job["element"]]
     alone = [job for job in shown if job not in waiting]
     for _, group in itertools.groupby(waiting, key=lambda job: (job["array_id"], job["reason"])):
@@ -326,9 +399,41 @@ def squeue(site: Site, arguments: Sequence[str]) -> None:
             "D": str(len(job["nodes"]) or job["nodes_min"]),
             "N": ",".join(job["nodes"]),
             "j": job["name"],
+            "u": getpass.getuser(),
+            "C": str(job["cpus"] * job["nodes_min"]),
+            "l": limit(job["limit_s"]),
+            "V": moment(job["submit_s"]),
+            "Y": "(null)",
+            "a": "lab",
+            "q": "normal",
             "r": job["reason"],
         }
         say("".join(values.get(part, part) for part in re.split(r"%(\w)", options["format"])))
+
+
+def limit(limit_s: float) -> str:
+    minutes, seconds_left = divmod(int(limit_s), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds_left:02}"
+
+
+def sprio(site: Site, arguments: Sequence[str]) -> None:
+    """All have the same priority: first come, first served."""
+    options, _ = options_of(arguments)
+    if "multifactor" not in site.settings["priority_type"]:
+        fail("sprio: error: You are not running a supported priority plugin")
+    values = dict.fromkeys("SAABJPQNabfjpq", "0") | {"T": "", "r": "main", "u": getpass.getuser()}
+    values |= {"Y": "1", "F": "1", "f": "0.4000000"}
+    with site.jobs() as jobs:
+        waiting = {job["array_id"] for job in jobs if job["state"] == "PENDING"}
+    for job_id in sorted(waiting & set(options.get("jobs", ",".join(waiting)).split(","))):
+        shown: dict[str, str] = values | {"i": job_id}
+        say("".join(shown.get(part, part) for part in re.split(r"%(\w)", options["format"])))
+
+
+def sacctmgr(site: Site, arguments: Sequence[str]) -> None:
+    if not site.settings["accounting"]:
+        fail("You are not running a supported accounting_storage plugin")
+    say("normal|00:00:00|cluster")
 
 
 def sacct(site: Site, arguments: Sequence[str]) -> None:
@@ -365,6 +470,8 @@ def main() -> None:
         "scancel": scancel,
         "srun": srun,
         "sinfo": sinfo,
+        "sprio": sprio,
+        "sacctmgr": sacctmgr,
     }
     programs[name](site, arguments)
 

@@ -1,10 +1,10 @@
 """A Slurm that is one program and a folder: for tests of what speaks to Slurm, without root.
 
-``FakeSlurm(folder)`` puts sbatch, squeue, sacct, scontrol, scancel, srun and sinfo into
-``folder/bin``; with that on the path, jobs really run, as processes of this machine, on nodes that
-are names only. It is good for what Headrace asks of Slurm: text shapes of several releases, arrays,
-dependencies, holds, requeues, signals, time limits, steps. It keeps no users apart, weighs no
-priority (first come, first served), and confines nobody to CPUs.
+``FakeSlurm(folder)`` puts sbatch, squeue, sacct, scontrol, scancel, srun, sinfo, sprio and
+sacctmgr into ``folder/bin``; with that on the path, jobs really run, as processes of this machine,
+on nodes that are names only. It is good for what Headrace asks of Slurm: text shapes of several
+releases, arrays, dependencies, holds, requeues, signals, time limits, steps. It keeps no users
+apart, weighs no priority (first come, first served), and confines nobody to CPUs.
 
 The shapes of 22.05 were recorded from that release; those of later ones follow their manuals and
 release notes.
@@ -17,13 +17,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "srun", "sinfo")
+PROGRAMS = (
+    *("sbatch", "squeue", "sacct", "scontrol", "scancel", "srun", "sinfo"),
+    *("sprio", "sacctmgr"),
+)
 KILL_WAIT_S, REQUEUE_S = 2.0, 0.5
 RELEASES = ("22.05.8", "23.11.10", "24.11.5", "25.05.3", "25.11.0")
 
 
 class FakeSlurm:
-    """``accounting``: whether sacct answers."""
+    """``accounting``: whether sacct and sacctmgr answer. sprio does with multifactor alone."""
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class FakeSlurm:
         gpus: int = 0,
         max_array_size: int = 1001,
         accounting: bool = True,
+        priority_type: str = "priority/multifactor",
     ) -> None:
         self.folder = folder
         (folder / "bin").mkdir(parents=True)
@@ -45,6 +49,7 @@ class FakeSlurm:
             "gpus": gpus,
             "max_array_size": max_array_size,
             "accounting": accounting,
+            "priority_type": priority_type,
             "kill_wait_s": KILL_WAIT_S,
             "requeue_s": REQUEUE_S,
         }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from headrace.engines.slurm.rows import ACCOUNTING_FIELDS, NODE_FORMAT, QUEUE_FORMAT
+from headrace.engines.slurm.weights import WEIGHTS_FORMAT
 
 
 def sbatch(script: str) -> list[str]:
@@ -10,9 +11,9 @@ def sbatch(script: str) -> list[str]:
     return ["sbatch", "--parsable", script]
 
 
-def test_only(script: str, options: Sequence[str]) -> list[str]:
-    """Ask where and when the script would start; nothing is queued."""
-    return ["sbatch", "--test-only", *options, script]
+def test_only(options: Sequence[str]) -> list[str]:
+    """Ask where and when a job like this would start; nothing is queued."""
+    return ["sbatch", "--test-only", *options, "--output=/dev/null", "--wrap=true"]
 
 
 def squeue(user: str) -> list[str]:
@@ -40,6 +41,22 @@ def show_job(job_id: str) -> list[str]:
 
 def show_nodes(node_list: str) -> list[str]:
     return ["scontrol", "--oneliner", "show", "node", node_list]
+
+
+def show_qos() -> list[str]:
+    return ["sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=Name,Grace,PreemptMode"]
+
+
+def show_limits(user: str, qos: str) -> list[str]:
+    """Limits and their use, of the user's accounts and the QOS: what slurmctld itself goes by."""
+    words = ("--oneliner", "show", "assoc_mgr", f"users={user}", f"qos={qos}", "flags=assoc,qos")
+    return ["scontrol", *words]
+
+
+def sprio(job_ids: Sequence[str]) -> list[str]:
+    """``job_ids``: of arrays their own; none is all that wait."""
+    jobs = [f"--jobs={','.join(job_ids)}"] if job_ids else []
+    return ["sprio", "--noheader", *jobs, f"--format={WEIGHTS_FORMAT}"]
 
 
 def show_reservations() -> list[str]:

@@ -41,6 +41,7 @@ from headrace.engines.slurm.asking import (
 )
 from headrace.engines.slurm.call import Call
 from headrace.engines.slurm.errors import NeverFits, NotDone, SlurmRefused, UnknownPartition
+from headrace.engines.slurm.explain import Explainer
 from headrace.engines.slurm.facts import FACTS_FRESH_S, Facts, read_facts
 from headrace.engines.slurm.hostlist import expand
 from headrace.engines.slurm.jobs import (
@@ -58,6 +59,7 @@ from headrace.engines.slurm.script import Host, dependency_of, make_script
 from headrace.engines.slurm.view import Run, View
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
+from headrace.schedule.explain import Explanation, Ranked
 from headrace.schedule.request import Request, request_of
 from headrace.spec.job import JobSpec
 
@@ -274,6 +276,23 @@ class SlurmEngine:
         if len(found) > 1:
             raise RunNotFound(name, why=f"it is an array of {len(found)} runs; name one of them")
         return RunDetail(run=found[0].row, attempts=found[0].history.attempts)
+
+    def explain(self, name: str, *, who: Caller, sooner: bool = True) -> Explanation:
+        return self._explainer().explain(self._named(name), sooner=sooner)
+
+    def ranking(self, *, who: Caller) -> list[Ranked]:
+        return self._explainer().ranking()
+
+    def _explainer(self) -> Explainer:
+        setting = self._setting
+        return Explainer(
+            self.facts,
+            setting.call,
+            setting.state,
+            setting.who,
+            names=self._view().names,
+            now_s=setting.now_s,
+        )
 
     def usage(self, *, who: Caller) -> list[Spent]:
         """Of runs that have ended; the site's own books are sacct's and sreport's."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from headrace.core.errors import HeadraceError
 from headrace.core.records import DecodeError, Record, read_record, write_record
 from headrace.engines.slurm import commands
 from headrace.engines.slurm.call import Call
@@ -20,6 +21,7 @@ from headrace.engines.slurm.rows import (
     parse_limit_s,
     parse_nodes,
     parse_seconds,
+    whole,
 )
 from headrace.schedule.capacity import Capacity, Cpu, Gpu
 
@@ -27,7 +29,10 @@ FACTS_FRESH_S = 900.0
 
 
 class PartitionFacts(Record, frozen=True, kw_only=True):
-    """None: not limited, or not set. ``preempt_mode``: upper case, may name several."""
+    """None: not limited, or not set. ``preempt_mode``: upper case, may name several.
+
+    ``tier``: jobs in a partition of a higher one go first, whatever their priority.
+    """
 
     name: str
     default: bool = False
@@ -38,11 +43,25 @@ class PartitionFacts(Record, frozen=True, kw_only=True):
     max_nodes: int | None = None
     state: str = "UP"
     nodes: tuple[str, ...] = ()
+    cpus: int = 0
+    tier: int = 1
+
+
+class QosFacts(Record, frozen=True, kw_only=True):
+    """``preempt_mode``: upper case; CLUSTER is that of the cluster."""
+
+    name: str
+    grace_s: float = 0.0
+    preempt_mode: str = "CLUSTER"
 
 
 class Facts(Record, frozen=True, kw_only=True):
     """``accounting``: whether sacct has anything to say. ``default_memory``: whether a job that
-    asks for no memory gets a part of it, not all. Names are those of slurm.conf(5)."""
+    asks for no memory gets a part of it, not all. Names are those of slurm.conf(5).
+
+    ``qos``: empty where accounting says nothing of them. ``hidden``: what others may not see, such
+    as jobs.
+    """
 
     cluster: str
     version: str
@@ -56,6 +75,9 @@ class Facts(Record, frozen=True, kw_only=True):
     proctrack: str
     task_plugin: str
     default_memory: bool
+    priority_type: str
+    hidden: tuple[str, ...] = ()
+    qos: tuple[QosFacts, ...] = ()
     partitions: tuple[PartitionFacts, ...] = ()
     nodes: tuple[NodeRow, ...] = ()
     asked_s: float = 0.0
@@ -87,8 +109,11 @@ class Facts(Record, frozen=True, kw_only=True):
         ]
 
 
-def facts_of(config: Mapping[str, str], partitions: str, nodes: str, *, now_s: float) -> Facts:
-    """From what three commands print. Pure."""
+def facts_of(
+    config: Mapping[str, str], partitions: str, nodes: str, qos: str = "", *, now_s: float
+) -> Facts:
+    """From what four commands print. Pure."""
+    hidden = config.get("PrivateData", "none")
     return Facts(
         cluster=config.get("ClusterName", "slurm"),
         version=config.get("SLURM_VERSION", ""),
@@ -105,6 +130,9 @@ def facts_of(config: Mapping[str, str], partitions: str, nodes: str, *, now_s: f
             config.get(f"DefMemPer{what}", "UNLIMITED") not in ("UNLIMITED", "0")
             for what in ("Node", "CPU", "GPU")
         ),
+        priority_type=config.get("PriorityType", "priority/basic"),
+        hidden=() if hidden == "none" else tuple(hidden.split(",")),
+        qos=tuple(_qos(line) for line in qos.splitlines() if line.count("|") >= 2),
         partitions=tuple(_partition(fields) for fields in parse_fields(partitions)),
         nodes=tuple(parse_nodes(nodes)),
         asked_s=now_s,
@@ -123,7 +151,14 @@ def _partition(fields: Mapping[str, str]) -> PartitionFacts:
         max_nodes=int(most) if most.isdigit() else None,
         state=fields.get("State", "UP"),
         nodes=tuple(expand(fields.get("Nodes", "").replace("(null)", ""))),
+        cpus=whole(fields.get("TotalCPUs", "0")),
+        tier=whole(fields.get("PriorityTier", "1")),
     )
+
+
+def _qos(line: str) -> QosFacts:
+    name, grace, mode, *_ = line.split("|")
+    return QosFacts(name=name, grace_s=parse_seconds(grace), preempt_mode=mode.upper() or "CLUSTER")
 
 
 def read_facts(
@@ -144,6 +179,9 @@ def read_facts(
     config = parse_config(call(commands.show_config()))
     partitions, nodes = call(commands.show_partitions()), call(commands.sinfo())
     facts = facts_of(config, partitions, nodes, now_s=now_s())
+    if facts.accounting:
+        with contextlib.suppress(HeadraceError):
+            facts = facts_of(config, partitions, nodes, call(commands.show_qos()), now_s=now_s())
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_record(path, facts)
     return facts

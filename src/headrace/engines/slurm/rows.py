@@ -83,8 +83,8 @@ def parse_queue(text: str) -> list[QueueRow]:
                 start_s=parse_time_s(start),
                 end_s=parse_time_s(end),
                 partition=partition,
-                priority=_number(priority),
-                nodes=_number(nodes),
+                priority=whole(priority),
+                nodes=whole(nodes),
                 node_list=where,
                 name="|".join(name),
                 reason=reason,
@@ -105,8 +105,8 @@ def parse_accounting(text: str) -> list[AccountingRow]:
         found[job] = AccountingRow(
             job_id=job,
             state=state.partition(" ")[0],
-            exit_code=_number(exit_code),
-            signal=_number(number),
+            exit_code=whole(exit_code),
+            signal=whole(number),
             start_s=parse_time_s(start),
             end_s=parse_time_s(end),
         )
@@ -124,8 +124,8 @@ def parse_nodes(text: str) -> list[NodeRow]:
         rows.append(
             NodeRow(
                 name=name,
-                cpus=_number(cpus),
-                memory_bytes=_number(memory) << 20,
+                cpus=whole(cpus),
+                memory_bytes=whole(memory) << 20,
                 gpus=gpus,
                 gpu_type=gpu_type,
                 partition=partition,
@@ -202,6 +202,7 @@ def parse_seconds(text: str) -> float:
     return parse_limit_s(first) or 0.0
 
 
-def _number(text: str) -> int:
+def whole(text: str) -> int:
+    """The number at its start; 0 where there is none."""
     found = re.match(r"\d+", text)
     return int(found[0]) if found else 0

@@ -70,7 +70,7 @@ def make_script(
     """``run``: the run directory; that of element i of an array is ``<run>_<i>``. ``indices``: the
     elements, none for a single run. ``dependency``: "" for none."""
     raw = spec.slurm.sbatch
-    kept = [(name, value) for name, value in raw.items() if name not in _NEVER]
+    kept = _kept(spec)
     output = str(run).replace("%", "%%") + ("_%a" if indices else "") + "/batch.log"
     options = [
         *_asked(spec, request, max_time_s),
@@ -100,6 +100,15 @@ def make_script(
         f"slurm.sbatch {name} is left out: {_NEVER[name]}" for name in raw if name in _NEVER
     ]
     return Script(text="\n".join(lines), notes=tuple(left_out))
+
+
+def asked_options(spec: "JobSpec", request: Request) -> list[tuple[str, str]]:
+    """What decides where and when it starts, without what it waits for."""
+    return [*_asked(spec, request, None), *_kept(spec)]
+
+
+def _kept(spec: "JobSpec") -> list[tuple[str, str]]:
+    return [(name, value) for name, value in spec.slurm.sbatch.items() if name not in _NEVER]
 
 
 def _quoted(value: str) -> str:

@@ -71,6 +71,16 @@ class View:
         ]
         return sorted([*old, *self._look(asked)], key=lambda run: _order(run.row))
 
+    def names(self) -> dict[str, str]:
+        """Slurm job -> the run or array that it is, of those that have not ended."""
+        found = {}
+        for asked in self._living(self._index.ids(final=True)):
+            job = read_job(self._runs, asked)
+            if job is not None:
+                found[job_name(job, asked)] = asked.run_id
+                found.setdefault(job.job_id, asked.array_id or asked.run_id)
+        return found
+
     def _answers_to(self, asked: Submission, name: str) -> bool:
         if name in (asked.run_id, asked.array_id, asked.run_id.rpartition("-")[2]):
             return True

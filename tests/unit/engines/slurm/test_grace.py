@@ -17,6 +17,7 @@ FACTS = Facts(
     proctrack="proctrack/cgroup",
     task_plugin="task/affinity,task/cgroup",
     default_memory=True,
+    priority_type="priority/multifactor",
     partitions=(
         PartitionFacts(name="gpu", default=True, grace_s=120.0, preempt_mode="REQUEUE"),
         PartitionFacts(name="hard", preempt_mode="OFF"),
