@@ -258,21 +258,24 @@ def test_down_leaves_nothing_while_jobs_run_or_are_suspended(place: Virtual) -> 
     place("down")
 
 
-DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "init")
+DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmstepd", "init")
 
 
 def named(made: Virtual, name: str) -> list[int]:
     """Processes of the cluster; "init" is what holds the boxes: shells and those who wait for them.
 
-    Slurm's step daemon writes its title over the mark, so it is not among them; its box is.
+    Slurm's step daemon writes its title over the mark, so it is known by the box that it is in.
     """
-
-    def told(pid: int) -> str:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        own = Path(words[0].split(b" ")[0].rstrip(b":").decode()).name
-        return "init" if own in ("sh", "unshare") else own
-
-    return [pid for pid in marked("HEADRACE_CLUSTER_ID", made.plan.id) if told(pid) == name]
+    bearers = marked("HEADRACE_CLUSTER_ID", made.plan.id)
+    boxes = namespaces_of(bearers) - namespaces_of(["self"])
+    names = ("sh", "unshare") if name == "init" else (name,)
+    found = []
+    for pid in [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            known = Path(f"/proc/{pid}/comm").read_text().strip() in names
+            if known and (pid in bearers or namespaces_of([pid]) & boxes):
+                found.append(pid)
+    return found
 
 
 def kill_9(pids: Iterable[int]) -> None:
@@ -289,10 +292,25 @@ def test_down_leaves_nothing_after_kill_9_of_a_daemon(
     place("up", "--install", "--virtual", "1", *FLAGS[:2])
     job = place.slurm("sbatch", "--parsable", "-o/dev/null", "--wrap=sleep 600").strip()
     eventually(lambda: place.slurm("squeue", "-hj", job, "-o%T").strip() == "RUNNING")
-    pids = [pid for name in names for pid in named(place, name)]
-    assert len(pids) >= len(names)
-    kill_9(pids)
-    down_leaves_nothing(place, files)
+    traces = Traces(place, files)
+    pids = {name: named(place, name) for name in names}
+    assert all(pids.values())
+    kill_9(pid for found in pids.values() for pid in found)
+    place("down")
+    traces.none_is_left()
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.5, 0.7])
+def test_down_leaves_nothing_after_kill_9_of_another_down(place: Virtual, after_s: float) -> None:
+    files = telling_files()
+    place("up", "--install", "--virtual", "2", *FLAGS[:2])
+    traces = Traces(place, files)
+    first = subprocess.Popen(place.command("down"), env=place.environ, stderr=subprocess.DEVNULL)
+    time.sleep(after_s)
+    first.kill()
+    first.wait()
+    place("down")
+    traces.none_is_left()
 
 
 def test_down_finds_a_cluster_whose_plan_is_damaged(place: Virtual) -> None:
