@@ -179,3 +179,15 @@ def test_results_are_had_again_by_another_executor(executor: Executor, place: Pl
     family = first[0].job_id.rpartition("_")[0]
     again = Executor(environ=place.environ).attach(family)
     assert [job.result(TIMEOUT_S) for job in again] == [2, 3]
+
+
+def test_calls_that_share_a_run_have_a_result_each(executor: Executor, place: Place) -> None:
+    found = executor.map(divide, [8, 6, 1, 4, 2], [2, 2, 0, 2, 2], chunksize=2, timeout=TIMEOUT_S)
+    assert [next(found), next(found)] == [4, 3]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    until(lambda: place.door.runs(ended=False) == [])
+    rows = place.door.runs(ended=True)
+    assert sorted(row.state for row in rows) == ["COMPLETED", "COMPLETED", "FAILED"]
+    again = Executor(environ=place.environ).attach(str(rows[0].array_id))
+    assert [job.exception(TIMEOUT_S) is None for job in again] == [True, True, False, True, True]

@@ -1,8 +1,9 @@
-"""A rank that makes one call: ``python -m headrace.launch.callee CALLS_FILE``.
+"""A rank that makes calls: ``python -m headrace.launch.callee CALLS_FILE CHUNK``.
 
-In an array, element i makes the i-th call of the file. The outcome is on disk before the rank ends.
-A rank that is started again when the call has already been answered by all ranks ends at once, so
-that a call gives one result however often its run is queued again.
+Calls of the file are made CHUNK at a time, one after the other: in an array, element i makes the
+i-th chunk of them. The outcome of each is on disk before the next begins. A rank that is started
+again passes over the calls that all ranks have answered, so that a call gives one result however
+often its run is queued again.
 
 On SIGTERM a callable with a method ``checkpoint`` says how to go on, and the rank leaves.
 """
@@ -36,8 +37,20 @@ _LEAVE_S = 2.0
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    path = Path(arguments[0])
-    index = int(environ.get("SLURM_ARRAY_TASK_ID", 0))
+    path, chunk = Path(arguments[0]), int(arguments[1])
+    contents = read_contents(path)
+    sys.path[:] = dict.fromkeys((*contents.import_path, *sys.path))
+    if contents.python != sys.version_info[:2]:
+        theirs = ".".join(map(str, contents.python))
+        sys.stderr.write(f"headrace: the calls were pickled by Python {theirs}\n")
+    begin = int(environ.get("SLURM_ARRAY_TASK_ID", 0)) * chunk
+    indices = range(begin, min(begin + chunk, len(contents.calls)))
+    codes = [make(path, index, environ) for index in indices]
+    return next((code for code in codes if code), 0)
+
+
+def make(path: Path, index: int, environ: Mapping[str, str]) -> int:
+    """The call of that place in the file. Return the exit code that it is worth."""
     name = Name(
         number=int(path.stem) + index,
         attempt=int(environ.get("HEADRACE_ATTEMPT", 0)),
@@ -48,12 +61,12 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         sys.stderr.write("headrace: an earlier attempt has given the result\n")
         return 0
     outcome = outcomes_folder(path.parent) / str(name)
+    again = again_file(path.parent, name.number)
     try:
-        call = _find(path, index, name.number)
+        call = read_call(again, 0) if again.exists() else read_call(path, index)
     except Exception as error:
         return _failed(outcome, error, error.__traceback__)
-    if name.rank == 0:
-        _answer_stops(call, again_file(path.parent, name.number))
+    _answer_stops(call, again if name.rank == 0 else None)
     try:
         value = call.function(*call.args, **call.kwargs)
     except BaseException as error:
@@ -75,17 +88,6 @@ def is_answered(calls: Path, number: int) -> bool:
     return any(sum(one.attempt == other.attempt for other in good) == one.ranks for one in good)
 
 
-def _find(path: Path, index: int, number: int) -> Call:
-    """The call, as it was submitted or as an earlier attempt left it."""
-    again = again_file(path.parent, number)
-    contents = read_contents(path)
-    sys.path[:] = dict.fromkeys((*contents.import_path, *sys.path))
-    if contents.python != sys.version_info[:2]:
-        theirs = ".".join(map(str, contents.python))
-        sys.stderr.write(f"headrace: the call was pickled by Python {theirs}\n")
-    return read_call(again, 0) if again.exists() else read_call(path, index)
-
-
 def _failed(outcome: Path, error: BaseException, trace: TracebackType | None) -> int:
     text = "".join(traceback.format_exception(type(error), error, trace))
     write_error(outcome, error, text)
@@ -95,11 +97,12 @@ def _failed(outcome: Path, error: BaseException, trace: TracebackType | None) ->
     return 1
 
 
-def _answer_stops(call: Call, again: Path) -> None:
-    """On SIGTERM save how to go on. It stands still after that, so that the agent, which may have
-    had the same signal, is first to say why."""
+def _answer_stops(call: Call, again: Path | None) -> None:
+    """On SIGTERM save how to go on, if this rank is to (``again``) and the function can. It stands
+    still after that, so that the agent, which may have had the same signal, is first to say why."""
     ask = checkpoint_of(call.function)
-    if ask is None:
+    if ask is None or again is None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         return
 
     def save(number: int, frame: FrameType | None) -> None:

@@ -27,7 +27,13 @@ from headrace.control.executor.job import Job
 from headrace.control.executor.parameters import PARALLELISM, job_fields, require_known
 from headrace.control.executor.watch import Watch
 from headrace.engines.slurm.errors import ArrayTooLarge
-from headrace.launch.calls import Call, Unpicklable, outcomes_folder, write_calls
+from headrace.launch.calls import (
+    Call,
+    Unpicklable,
+    outcomes_folder,
+    read_contents,
+    write_calls,
+)
 from headrace.launch.delayed import checkpoint_of
 from headrace.spec import JobSpec, make, read_submitted, to_yaml
 
@@ -36,6 +42,7 @@ T = TypeVar("T")
 _RESTART_ON = ("preempt", "node", "hang")
 _PATIENCE_S = {"local": 0.0, "slurm": 3.0}
 _NAME_MAX = 40
+_CALLEE = "headrace.launch.callee"
 _log = logging.getLogger("headrace.executor")
 
 
@@ -117,10 +124,12 @@ class Executor(concurrent.futures.Executor):
     ) -> Iterator[T]:
         """The results in order, as they come. All is submitted at once, as one array.
 
-        ``chunksize`` is taken as 1. An error or ``TimeoutError`` leaves the other runs alone.
+        ``chunksize``: so many calls a run, one after the other; worth it for short ones. An error
+        or ``TimeoutError`` leaves the other runs alone.
         """
         deadline_s = None if timeout is None else time.monotonic() + timeout
-        jobs = self.map_array(fn, *iterables)
+        calls = [Call(fn, args) for args in zip(*iterables, strict=False)]
+        jobs: list[Job[T]] = self._submit(calls, chunk=chunksize)
 
         def results() -> Iterator[T]:
             for job in jobs:
@@ -151,28 +160,30 @@ class Executor(concurrent.futures.Executor):
             self._batch = None
 
     def _submit(
-        self, calls: Sequence[Call], jobs: Sequence[Job[Any]] | None = None
+        self, calls: Sequence[Call], jobs: Sequence[Job[Any]] | None = None, *, chunk: int = 1
     ) -> list[Job[Any]]:
         """As one array, or as several where the cluster takes no array of that size."""
+        if chunk < 1:
+            raise ValueError("chunksize must be >= 1.")
         self._require_open()
         made = list(jobs) if jobs is not None else [Job(self._watch) for _ in calls]
         if not calls:
             return made
         try:
-            self._submit_array(calls, made)
+            self._submit_array(calls, made, chunk)
         except ArrayTooLarge as error:
-            for begin in range(0, len(calls), error.limit):
-                part = slice(begin, begin + error.limit)
-                self._submit_array(calls[part], made[part])
+            for begin in range(0, len(calls), error.limit * chunk):
+                part = slice(begin, begin + error.limit * chunk)
+                self._submit_array(calls[part], made[part], chunk)
         return made
 
-    def _submit_array(self, calls: Sequence[Call], jobs: Sequence[Job[Any]]) -> None:
+    def _submit_array(self, calls: Sequence[Call], jobs: Sequence[Job[Any]], chunk: int) -> None:
         with self._lock:
             number = self._next
             self._next += len(calls)
         path = self._calls / f"{number}.calls"
         outcomes_folder(self._calls).mkdir(mode=0o700, parents=True, exist_ok=True)
-        spec = self._spec(calls, path)
+        spec = self._spec(calls, path, chunk)
         try:
             write_calls(path, calls)
             environment = submitted_environment(spec.secrets, self._environ)
@@ -183,7 +194,8 @@ class Executor(concurrent.futures.Executor):
             path.unlink(missing_ok=True)
             raise
         runs = Path(self._door().runs_folder())
-        for offset, (job, run_id) in enumerate(zip(jobs, submitted.runs, strict=True)):
+        for offset, job in enumerate(jobs):
+            run_id = submitted.runs[offset // chunk]
             job.submitted(run_id, runs / run_id, family=submitted.id, number=number + offset)
             job.error_is_final = "error" not in spec.restart.on
         self._watch.add(jobs)
@@ -191,18 +203,18 @@ class Executor(concurrent.futures.Executor):
             _log.warning("%s: %s", submitted.id, note)
         self._noted.update(submitted.notes)
 
-    def _spec(self, calls: Sequence[Call], path: Path) -> JobSpec:
+    def _spec(self, calls: Sequence[Call], path: Path, chunk: int) -> JobSpec:
         fields = job_fields(self.parameters, self.engine)
         throttle = fields.pop(PARALLELISM, None)
-        if len(calls) > 1:
-            fields["array"] = f"0-{len(calls) - 1}" + (f"%{throttle}" if throttle else "")
+        runs = -(-len(calls) // chunk)
+        if runs > 1:
+            fields["array"] = f"0-{runs - 1}" + (f"%{throttle}" if throttle else "")
         return make(
             **{
                 "cwd": Path.cwd(),
-                "command": (sys.executable, "-m", "headrace.launch.callee", str(path)),
+                "command": (sys.executable, "-m", _CALLEE, str(path), str(chunk)),
                 "name": _name_of(calls[0].function),
                 "ranks_per_node": 1,
-                "cpus_per_rank": 1,
                 **fields,
                 "restart": {"on": self._restart_on(calls), **fields.get("restart", {})},
             }
@@ -218,28 +230,23 @@ class Executor(concurrent.futures.Executor):
 
     def attach(self, job_id: str) -> list[Job[Any]]:
         """The jobs of a run or an array that an executor, also of another process, submitted."""
+        rows = self._door().find(job_id)
+        found = {
+            row.id: read_submitted((Path(row.run_dir) / "job.yaml").read_text()) for row in rows
+        }
+        calls = {_calls_of(row.id, found[row.id]) for row in rows}
+        path, chunk = calls.pop()  # an array has one file of calls
+        watch, total = self._watch_of(path.parent), len(read_contents(path).calls)
         jobs = []
-        for row in self._door().find(job_id):
-            spec = read_submitted((Path(row.run_dir) / "job.yaml").read_text())
-            path = Path((spec.command or ("",))[-1])
-            if path.suffix != ".calls":
-                raise ParameterNotHonoured(
-                    job_id,
-                    why="it was not submitted by an Executor, so there is no result to come",
-                    remedy=f"headrace status {job_id}",
-                )
-            watch = self._watch_of(path.parent)
-            job: Job[Any] = Job(watch)
-            index = 0 if row.array_id is None else int(row.id.rpartition("_")[2])
-            job.submitted(
-                row.id,
-                Path(row.run_dir),
-                family=row.array_id or row.id,
-                number=int(path.stem) + index,
-            )
-            job.error_is_final = "error" not in spec.restart.on
-            watch.again([job])
-            jobs.append(job)
+        for row in rows:
+            begin = 0 if row.array_id is None else int(row.id.rpartition("_")[2]) * chunk
+            for index in range(begin, min(begin + chunk, total)):
+                job: Job[Any] = Job(watch)
+                family, number = row.array_id or row.id, int(path.stem) + index
+                job.submitted(row.id, Path(row.run_dir), family=family, number=number)
+                job.error_is_final = "error" not in found[row.id].restart.on
+                jobs.append(job)
+        watch.again(jobs)
         return jobs
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -295,3 +302,15 @@ def _name_of(function: object) -> str:
     name = getattr(function, "__name__", None) or type(function).__name__
     plain = re.sub(r"[^a-z0-9_.-]+", "", name.lower()).strip("_.-")
     return plain[:_NAME_MAX].strip("_.-") or "call"
+
+
+def _calls_of(run_id: str, spec: JobSpec) -> tuple[Path, int]:
+    """The file of calls of a run, and how many of them it makes."""
+    words = spec.command or ()
+    if _CALLEE not in words:
+        raise ParameterNotHonoured(
+            f"attach {run_id}",
+            why="it was not submitted by an Executor, so there is no result to come",
+            remedy=f"headrace status {run_id}",
+        )
+    return Path(words[-2]), int(words[-1])

@@ -1,0 +1,69 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace.launch.callee import is_answered, make
+from headrace.launch.calls import Call, outcomes_folder, read_outcome, write_calls, write_value
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    outcomes_folder(tmp_path).mkdir()
+    return tmp_path / "0.calls"
+
+
+def append(path: Path, text: str) -> str:
+    with path.open("a") as file:
+        file.write(text)
+    return text
+
+
+def outcome(calls: Path, name: str) -> object:
+    return read_outcome(outcomes_folder(calls.parent) / name)[1]()
+
+
+def test_a_call_that_has_been_answered_is_not_made_again(calls: Path, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    write_calls(calls, [Call(append, (seen, "once"))])
+    assert make(calls, 0, {}) == 0
+    assert make(calls, 0, {"HEADRACE_ATTEMPT": "1"}) == 0
+    assert seen.read_text() == "once"
+    assert outcome(calls, "0.0.0-1") == "once"
+
+
+def test_a_call_that_only_some_ranks_answered_is_made_again_by_all(calls: Path) -> None:
+    folder = outcomes_folder(calls.parent)
+    write_value(folder / "0.0.0-2", 1)
+    write_value(folder / "0.1.1-2", 1)
+    assert not is_answered(calls.parent, 0)
+    write_value(folder / "0.1.0-2", 1)
+    assert is_answered(calls.parent, 0)
+    assert not is_answered(calls.parent, 1)
+
+
+def test_a_call_goes_on_from_what_an_earlier_attempt_left(calls: Path) -> None:
+    write_calls(calls, [Call(lambda: "begun")])
+    write_calls(calls.parent / "again" / "0.calls", [Call(lambda: "gone on")])
+    make(calls, 0, {"HEADRACE_ATTEMPT": "1"})
+    assert outcome(calls, "0.1.0-1") == "gone on"
+
+
+def test_a_call_that_exits_is_an_error_with_its_own_code(calls: Path) -> None:
+    write_calls(calls, [Call(sys.exit, (7,))])
+    assert make(calls, 0, {}) == 7
+    found, _ = read_outcome(outcomes_folder(calls.parent) / "0.0.0-1")
+    assert (found.kind, found.summary) == ("error", "SystemExit: 7")
+
+
+def test_a_chunk_is_made_to_its_end_whatever_its_calls_raise(calls: Path) -> None:
+    write_calls(calls, [Call(divmod, (7, n)) for n in (0, 1, 2, 0, 7)])
+    argv = [sys.executable, "-m", "headrace.launch.callee", str(calls), "3"]
+    for element, code in (("0", 1), ("1", 1)):
+        environ = {"SLURM_ARRAY_TASK_ID": element, "PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run(argv, env=environ, capture_output=True, check=False, timeout=60)
+        assert done.returncode == code
+    found = sorted(path.name for path in outcomes_folder(calls.parent).iterdir())
+    assert found == [f"{n}.0.0-1" for n in range(5)]
+    assert outcome(calls, "4.0.0-1") == (1, 0)
