@@ -5,6 +5,7 @@ i-th chunk of them. The outcome of each is on disk before the next begins. A ran
 again passes over the calls that all ranks have answered, so that a call gives one result however
 often its run is queued again.
 
+A function whose training session was stopped has not been answered, whatever it returned.
 On SIGTERM a callable with a method ``checkpoint`` says how to go on, and the rank leaves.
 """
 
@@ -26,6 +27,7 @@ from headrace.launch.calls import (
     read_call,
     read_contents,
     read_outcome,
+    refresh,
     write_calls,
     write_error,
     write_value,
@@ -45,7 +47,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         sys.stderr.write(f"headrace: the calls were pickled by Python {theirs}\n")
     begin = int(environ.get("SLURM_ARRAY_TASK_ID", 0)) * chunk
     indices = range(begin, min(begin + chunk, len(contents.calls)))
-    codes = [make(path, index, environ) for index in indices]
+    codes = []
+    for index in indices:
+        codes.append(make(path, index, environ))
+        if _stopped():
+            break
     return next((code for code in codes if code), 0)
 
 
@@ -57,11 +63,13 @@ def make(path: Path, index: int, environ: Mapping[str, str]) -> int:
         rank=int(environ.get("RANK", 0)),
         ranks=int(environ.get("WORLD_SIZE", 1)),
     )
+    again = again_file(path.parent, name.number)
+    for folder in (again.parent, outcomes_folder(path.parent)):
+        refresh(folder)
     if name.attempt and is_answered(path.parent, name.number):
         sys.stderr.write("headrace: an earlier attempt has given the result\n")
         return 0
     outcome = outcomes_folder(path.parent) / str(name)
-    again = again_file(path.parent, name.number)
     try:
         call = read_call(again, 0) if again.exists() else read_call(path, index)
     except Exception as error:
@@ -72,11 +80,20 @@ def make(path: Path, index: int, environ: Mapping[str, str]) -> int:
     except BaseException as error:
         trace = error.__traceback__
         return _failed(outcome, error, trace.tb_next if trace else None)
+    if _stopped():
+        sys.stderr.write("headrace: training was stopped; the call is made again if the run is\n")
+        return 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is done: only the writing is left
     if write_value(outcome, value):
         return 0
     sys.stderr.write(f"headrace: {read_outcome(outcome)[0].summary}\n")
     return 1
+
+
+def _stopped() -> bool:
+    """Whether a training session in this process has left its loop because it was told to."""
+    stop = sys.modules.get("headrace.train.stop")
+    return stop is not None and stop.StopFlag.obeyed
 
 
 def is_answered(calls: Path, number: int) -> bool:

@@ -143,6 +143,18 @@ def _load(file: IO[bytes], base: int, begin: int, end: int) -> object:
 # --- outcomes ----------------------------------------------------------------------------------
 
 
+def make_folders(calls: Path) -> None:
+    """Only their user may write there: who writes a pickle runs code."""
+    for folder in (calls, outcomes_folder(calls), again_file(calls, 0).parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def refresh(folder: Path) -> None:
+    """Have an NFS client forget what it knows of a folder of ours, as any change of it does."""
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
+
+
 def outcomes_folder(calls: Path) -> Path:
     return calls / "outcomes"
 

@@ -283,7 +283,7 @@ class Session:
     def _heed(self, agreed: Wish) -> None:
         self._save_agreed = self._save_agreed or Wish.SAVE in agreed
         if Wish.STOP in agreed and not self.stopped:
-            self.stopped = True
+            self.stopped = StopFlag.obeyed = True
             self._reporter.say(StopAgreed(rank=self.rank, step=self.step))
 
     def _finish_step(self, tracked: Tracked, source: data.Batches) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from headrace.core.events import StopBy
 
@@ -20,7 +20,12 @@ class StopFlag:
 
     A forked child that inherits the handlers dies of these signals as if they were not there: a
     data loader's worker can be terminated.
+
+    ``obeyed``: whether any session of this process has stopped; who called the function that
+    trained then knows that it is not done.
     """
+
+    obeyed: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.reason: str | None = None

@@ -5,12 +5,20 @@ from pathlib import Path
 import pytest
 
 from headrace.launch.callee import is_answered, make
-from headrace.launch.calls import Call, outcomes_folder, read_outcome, write_calls, write_value
+from headrace.launch.calls import (
+    Call,
+    make_folders,
+    outcomes_folder,
+    read_outcome,
+    write_calls,
+    write_value,
+)
+from headrace.train.stop import StopFlag
 
 
 @pytest.fixture
 def calls(tmp_path: Path) -> Path:
-    outcomes_folder(tmp_path).mkdir()
+    make_folders(tmp_path)
     return tmp_path / "0.calls"
 
 
@@ -48,6 +56,15 @@ def test_a_call_goes_on_from_what_an_earlier_attempt_left(calls: Path) -> None:
     write_calls(calls.parent / "again" / "0.calls", [Call(lambda: "gone on")])
     make(calls, 0, {"HEADRACE_ATTEMPT": "1"})
     assert outcome(calls, "0.1.0-1") == "gone on"
+
+
+def test_a_function_whose_training_was_stopped_has_no_result(
+    calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StopFlag, "obeyed", True)
+    write_calls(calls, [Call(int)])
+    assert make(calls, 0, {}) == 0
+    assert list(outcomes_folder(calls.parent).iterdir()) == []
 
 
 def test_a_call_that_exits_is_an_error_with_its_own_code(calls: Path) -> None:

@@ -30,7 +30,7 @@ from headrace.engines.slurm.errors import ArrayTooLarge
 from headrace.launch.calls import (
     Call,
     Unpicklable,
-    outcomes_folder,
+    make_folders,
     read_contents,
     write_calls,
 )
@@ -144,17 +144,16 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             if self._batch is not None:
                 raise RuntimeError("executor.batch() inside executor.batch()")
-            self._batch = []
+            gathered = self._batch = []
         try:
             yield
-            with self._lock:
-                calls = self._batch
-                self._batch = None
-            going = [(job, call) for job, call in calls if not job.cancelled()]
+            self._batch = None
+            going = [(job, call) for job, call in gathered if not job.cancelled()]
             self._submit([call for _, call in going], [job for job, _ in going])
         except BaseException as error:
-            for job, _ in self._batch or ():
-                job.become_error(error)
+            for job, _ in gathered:
+                if not job.family:
+                    job.become_error(error)
             raise
         finally:
             self._batch = None
@@ -182,7 +181,7 @@ class Executor(concurrent.futures.Executor):
             number = self._next
             self._next += len(calls)
         path = self._calls / f"{number}.calls"
-        outcomes_folder(self._calls).mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(self._calls)
         spec = self._spec(calls, path, chunk)
         try:
             write_calls(path, calls)
@@ -254,12 +253,10 @@ class Executor(concurrent.futures.Executor):
         both the runs go on by themselves."""
         with self._lock:
             self._shut = True
-        jobs = [job for watch in self._watches.values() for job in watch.open_jobs()]
-        if cancel_futures:
-            for job in jobs:
-                job.cancel()
-        if wait:
-            for job in jobs:
+        for watch in self._watches.values():
+            if cancel_futures:
+                watch.cancel_all()
+            for job in watch.open_jobs() if wait else ():
                 job.wait()
 
     def __exit__(

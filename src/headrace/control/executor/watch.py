@@ -24,10 +24,18 @@ from headrace.control.executor.errors import (
     RunLost,
 )
 from headrace.control.executor.job import Job, log_tail
-from headrace.core.errors import HeadraceError, NotFound
+from headrace.core.errors import NotFound
+from headrace.core.records import DecodeError
 from headrace.core.states import State
 from headrace.engines.contract import RunRow
-from headrace.launch.calls import Name, Outcome, outcomes_folder, parse_name, read_outcome
+from headrace.launch.calls import (
+    Name,
+    Outcome,
+    outcomes_folder,
+    parse_name,
+    read_outcome,
+    refresh,
+)
 
 _PAUSE_MIN_S, _PAUSE_MAX_S = 0.05, 1.0
 _LOOK_S, _FIRST_LOOK_S, _COSTS = 2.0, 0.5, 20.0
@@ -81,6 +89,21 @@ class Watch:
     def state_of(self, job: Job[Any]) -> State:
         return self._states.get(job.job_id, State.PENDING)
 
+    def cancel_all(self) -> None:
+        """All that are open, a family at a time."""
+        families: dict[str, list[Job[Any]]] = defaultdict(list)
+        for job in self.open_jobs():
+            families[job.family].append(job)
+        for family, jobs in families.items():
+            ended = {
+                one.id
+                for one in self._door().cancel(family, now=False)
+                if one.state.is_final and one.state is not State.CANCELLED
+            }
+            for job in jobs:
+                if job.job_id not in ended:
+                    job.become_cancelled()
+
     def cancel(self, job: Job[Any]) -> bool:
         acted = self._door().cancel(job.job_id, now=False)
         return all(one.state is State.CANCELLED or not one.state.is_final for one in acted)
@@ -104,7 +127,7 @@ class Watch:
                     took_s = time.monotonic() - begin_s
                     look_at_s = time.monotonic() + max(_LOOK_S, _COSTS * took_s)
                 self._troubled = False
-            except (HeadraceError, OSError) as error:
+            except Exception as error:  # whoever waits for a result must not wait for ever
                 found = False
                 look_at_s = time.monotonic() + _COSTS
                 if not self._troubled:
@@ -120,15 +143,12 @@ class Watch:
     def _take_outcomes(self) -> bool:
         """Whether there was something new."""
         self.looks += 1
-        with contextlib.suppress(OSError):  # makes an NFS client forget what it knew of the folder
-            os.chmod(self._folder, 0o700)
+        refresh(self._folder)
         new = sorted(set(os.listdir(self._folder)) - self._seen)
         for text in new:
-            name = parse_name(text)
-            if name is not None:
-                self._arrived[name.number].setdefault(name.attempt, {})[name.rank] = read_outcome(
-                    self._folder / text
-                )
+            if (name := parse_name(text)) is not None:
+                arrived = _read(self._folder / text)
+                self._arrived[name.number].setdefault(name.attempt, {})[name.rank] = arrived
                 self._judge(name)
             self._seen.add(text)
         return bool(new)
@@ -155,7 +175,7 @@ class Watch:
         else:
             try:
                 values = [load() for _, load in ordered]
-            except Exception as error:  # unpickling runs anybody's code
+            except BaseException as error:  # unpickling runs anybody's code
                 why = f"unpickling it raised {type(error).__name__}: {error}"
                 job.become_error(ResultUnreadable(job.job_id, why))
             else:
@@ -173,7 +193,7 @@ class Watch:
     def _look(self) -> None:
         waiting, door = self.open_jobs(), self._door()
         going = {row.id: row for row in door.runs(ended=False)}
-        self._states = {row.id: row.state for row in going.values()}
+        self._states |= {row.id: row.state for row in going.values()}
         missing = [job for job in waiting if job.job_id not in going]
         if not missing:
             return
@@ -209,6 +229,14 @@ def _rows_of(door: Door, jobs: Sequence[Job[Any]]) -> dict[str, RunRow]:
         with contextlib.suppress(NotFound):
             found |= {row.id: row for row in door.find(family)}
     return found
+
+
+def _read(path: Path) -> Arrived:
+    """Raise ``OSError``: it is read again then."""
+    try:
+        return read_outcome(path)
+    except DecodeError as error:
+        return Outcome(kind="lost", summary=f"{path} is damaged: {error}"), lambda: None
 
 
 def _error(job_id: str, outcome: Outcome, load: Callable[[], Any]) -> BaseException:
