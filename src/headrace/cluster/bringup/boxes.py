@@ -101,7 +101,7 @@ def inside(cluster: Cluster, box: Box, command: Sequence[str]) -> list[str]:
     if init is None:
         log = boot_log(cluster, box)
         raise DaemonSilent(f"process 1 of {box.name}", 0, log, tail(log))
-    names = ["--mount", "--uts", "--ipc", "--pid", "--net"]
+    names = ["--mount", "--root", "--uts", "--ipc", "--pid", "--net"]
     mark = f"{MARK}={cluster.id}"
     return ["env", mark, "nsenter", f"--target={init}", *names, "--wd=/", "--", *command]
 

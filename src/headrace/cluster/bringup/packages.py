@@ -64,7 +64,7 @@ def _install(packages: Sequence[str]) -> None:
     finally:
         if ours:
             _POLICY.unlink(missing_ok=True)
-    if shutil.which("systemctl") and Path("/run/systemd/system").exists():
-        for package in packages:
-            if package in SERVICES:
-                run(["systemctl", "disable", "--now", SERVICES[package]])
+    for service in [SERVICES[package] for package in packages if package in SERVICES]:
+        run(["update-rc.d", service, "disable"])
+        if shutil.which("systemctl"):
+            run(["systemctl", "disable", service])
