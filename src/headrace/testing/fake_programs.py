@@ -433,7 +433,7 @@ def sprio(site: Site, arguments: Sequence[str]) -> None:
 def sacctmgr(site: Site, arguments: Sequence[str]) -> None:
     if not site.settings["accounting"]:
         fail("You are not running a supported accounting_storage plugin")
-    say("normal|00:00:00|cluster")
+    say("normal|00:00:00|cluster|")
 
 
 def sacct(site: Site, arguments: Sequence[str]) -> None:

@@ -120,6 +120,16 @@ class Index:
     def by_token(self, token: str) -> list[Indexed]:
         return self._select("WHERE token = ?", token)
 
+    def latest(self, name: str, most: int) -> list[Indexed]:
+        """The last runs that were submitted with this ``name:``, the newest first."""
+        element = "CASE WHEN element IS NULL THEN '' ELSE '_' || element END"
+        found = self._database.execute(
+            f"SELECT record FROM run WHERE id >= :start AND id < :start || ':' "
+            f"AND id = :start || number || {element} ORDER BY number DESC, element LIMIT :most",
+            {"start": f"{name}-", "most": most},
+        )
+        return [decode(row[0], Indexed) for row in found]
+
     def by_name(self, name: str) -> list[Indexed]:
         """``name``: a run's id, an array's id, a number, or number_element."""
         found = self._select("WHERE id = ? OR array_id = ?", name, name)

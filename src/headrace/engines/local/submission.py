@@ -8,6 +8,7 @@ that rename commits it. Its run directories then move up to ``<runs>/<run-id>``.
 of other hosts and engines may lie in the same folder.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -33,7 +34,9 @@ class WaitsFor(Record, frozen=True, kw_only=True):
 class Submission(Record, frozen=True, kw_only=True):
     """One run as queued. ``number`` is never used again in this runs folder.
 
-    ``uid`` and ``runs``, the folder of its run directory, are None in records of old."""
+    ``uid`` and ``runs``, the folder of its run directory, are None in records of old. ``given_s``:
+    what a preempted run had on its cluster, from the first word to the kill, when it was submitted.
+    """
 
     engine: str = "local"
     host: str
@@ -59,6 +62,7 @@ class Submission(Record, frozen=True, kw_only=True):
     reservation: str | None = None
     uid: int | None = None
     runs: str | None = None
+    given_s: float | None = None
 
 
 class Element(Record, frozen=True, kw_only=True):
@@ -94,9 +98,9 @@ def commit(
     staging = runs / f".new-{host}-{token}"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700)
-    secret = encode(dict(environment))
+    secret, texts = encode(dict(environment)), _Texts()
     for element in elements:
-        _write(RunDir(staging / element.submission.run_id), element, secret, script)
+        _write(RunDir(staging / element.submission.run_id), element, secret, script, texts)
     _flush(staging)
     ready = runs / f".ready-{host}-{token}"
     os.rename(staging, ready)
@@ -119,13 +123,32 @@ def _move_up(ready: Path, runs: Path) -> None:
     ready.rmdir()
 
 
-def _write(run: RunDir, element: Element, environment: bytes, script: str | None) -> None:
+class _Texts:
+    """Files that are never changed in place: those with the same text are one file, by links, where
+    the file system has them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, bytes], Path] = {}
+
+    def write(self, path: Path, data: bytes, mode: int) -> None:
+        known = self._known.get((path.name, data))
+        if known is not None:
+            with contextlib.suppress(OSError):
+                os.link(known, path)
+                return
+        _write_new(path, data, mode)
+        self._known[path.name, data] = path
+
+
+def _write(
+    run: RunDir, element: Element, environment: bytes, script: str | None, texts: _Texts
+) -> None:
     """In place, and not yet on the disk: nobody sees the folder yet."""
     run.root.mkdir()
-    _write_new(run.job, element.job.encode(), 0o644)
+    texts.write(run.job, element.job.encode(), 0o644)
     if script is not None:
-        _write_new(run.script, script.encode(), 0o755)
-    _write_new(run.environment, environment, 0o600)
+        texts.write(run.script, script.encode(), 0o755)
+    texts.write(run.environment, environment, 0o600)
     _write_new(submission_file(run), encode(element.submission), 0o644)
     asked = element.submission
     writer = EventWriter(run, "engine", now_s=lambda: asked.submitted_s)

@@ -1,9 +1,10 @@
 """From a job description to what is asked of a cluster, and what it refuses. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrace.core.records import replace
 from headrace.core.units import format_duration
 from headrace.engines.contract import Caller
 from headrace.engines.local.submission import Element, Submission
@@ -56,8 +57,11 @@ def indices_of(spec: "JobSpec") -> tuple[int, ...]:
     return tuple(element.index for element in expand(spec))
 
 
-def notes_on(spec: "JobSpec", facts: Facts) -> tuple[str, ...]:
-    """What is fine, but should be said before the run waits for hours."""
+def notes_on(
+    spec: "JobSpec", facts: Facts, times: grace.Times = grace.NEVER_MEASURED
+) -> tuple[str, ...]:
+    """What is fine, but should be said before the run waits for hours. ``times``: of earlier runs
+    of its name."""
     notes = list(spec.notes)
     place = facts.partition(spec.partition)
     if spec.time_s is None:
@@ -71,15 +75,25 @@ def notes_on(spec: "JobSpec", facts: Facts) -> tuple[str, ...]:
     notes.extend(time_notes(spec, facts))
     if spec.priority > 0:
         notes.append("priority above 0 is for admins on Slurm; give other runs one below 0")
-    found = grace.check(
+    return (*notes, *contract_of(spec, facts, times).warnings)
+
+
+def contract_of(
+    spec: "JobSpec", facts: Facts, times: grace.Times = grace.NEVER_MEASURED
+) -> grace.Grace:
+    """What the site gives a run that is preempted, and what it needs."""
+    return grace.check(
         facts,
         spec.partition,
-        checkpoint_s=None,
-        step_s=None,
+        spec.qos,
+        times=times,
         asked_s=spec.checkpoint.grace_s,
         may_requeue=spec.restart.max > 0,
     )
-    return (*notes, *found.warnings)
+
+
+def with_grace(elements: Iterable[Element], given_s: float) -> list[Element]:
+    return [replace(one, submission=replace(one.submission, given_s=given_s)) for one in elements]
 
 
 def elements_of(
@@ -122,15 +136,19 @@ def elements_of(
                 uid=who.uid,
                 runs=str(runs),
             ),
-            job=to_yaml(member),
+            job=text,
         )
-        for index, member in _members(spec)
+        for index, text in _members(spec)
     ]
 
 
-def _members(spec: "JobSpec") -> Iterator[tuple[int | None, "JobSpec"]]:
+def _members(spec: "JobSpec") -> Iterator[tuple[int | None, str]]:
+    """Index and job.yaml of each; of an array all have the same."""
     elements = expand(spec)
     if not elements:
-        yield None, spec
-    for element in elements:
-        yield element.index, element_spec(spec, element)
+        yield None, to_yaml(spec)
+    elif not spec.sweep:
+        text = to_yaml(element_spec(spec, elements[0]))
+        yield from ((element.index, text) for element in elements)
+    else:
+        yield from ((one.index, to_yaml(element_spec(spec, one))) for one in elements)

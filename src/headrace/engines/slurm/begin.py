@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from headrace.core.events import Placed, Requeued, Started
@@ -25,6 +26,7 @@ from headrace.engines.slurm.folders import (
 )
 from headrace.engines.slurm.hostlist import expand
 from headrace.engines.slurm.jobs import SlurmJob, read_job, write_job
+from headrace.engines.slurm.measured import measured
 from headrace.engines.slurm.rows import parse_config, parse_fields, parse_time_s
 from headrace.spec.job import JobSpec
 from headrace.spec.load import read_submitted
@@ -58,7 +60,7 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int:
         placed=placed,
         run=run,
         attempt=attempt,
-        given=given(spec, facts, end_s=end_s, environ=environ),
+        given=given(spec, asked, facts, end_s=end_s, environ=environ),
     )
     write_record(run.order, order)
     stop = read_stop(run)
@@ -134,21 +136,30 @@ class Given(NamedTuple):
     job_env: dict[str, str]
 
 
-def given(spec: JobSpec, facts: Facts, *, end_s: float | None, environ: Mapping[str, str]) -> Given:
-    """``end_s``: when Slurm ends the job."""
+def given(
+    spec: JobSpec,
+    asked: Submission,
+    facts: Facts,
+    *,
+    end_s: float | None,
+    environ: Mapping[str, str],
+) -> Given:
+    """``end_s``: when Slurm ends the job. What the site gives was found out when it was submitted:
+    only accounting knows the GraceTime of a QOS, and 1,000 jobs should not ask it."""
     asked_s = spec.checkpoint.grace_s
+    times = measured([RunDir(Path(asked.runs or ".") / asked.run_id)])
     contract = grace.check(
         facts,
         environ.get("SLURM_JOB_PARTITION"),
-        checkpoint_s=None,
-        step_s=None,
+        environ.get("SLURM_JOB_QOS"),
+        times=times,
         asked_s=asked_s,
         may_requeue=spec.restart.max > 0,
     )
     left_s = None if end_s is None else max(1.0, end_s - time.time())
     return Given(
         limit_s=None if left_s is None else left_s - grace.margin_s(left_s),
-        stop_grace_s=grace.stop_grace_s(asked_s, contract.given_s),
+        stop_grace_s=grace.stop_grace_s(asked_s, asked.given_s or contract.given_s, times),
         job_env=job_environment(environ, whole=spec.script_semantics),
     )
 

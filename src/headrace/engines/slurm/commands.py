@@ -44,7 +44,8 @@ def show_nodes(node_list: str) -> list[str]:
 
 
 def show_qos() -> list[str]:
-    return ["sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=Name,Grace,PreemptMode"]
+    fields = "format=Name,GraceTime,PreemptMode,Preempt"
+    return ["sacctmgr", "--noheader", "--parsable2", "show", "qos", fields]
 
 
 def show_limits(user: str, qos: str) -> list[str]:

@@ -34,10 +34,12 @@ from headrace.engines.local.usage import Holding, spent
 from headrace.engines.slurm import commands, folders
 from headrace.engines.slurm.asking import (
     REFUSED_FIELDS,
+    contract_of,
     elements_of,
     indices_of,
     notes_on,
     require_possible,
+    with_grace,
 )
 from headrace.engines.slurm.call import Call
 from headrace.engines.slurm.errors import NeverFits, NotDone, SlurmRefused, UnknownPartition
@@ -52,6 +54,7 @@ from headrace.engines.slurm.jobs import (
     words_of,
     write_job,
 )
+from headrace.engines.slurm.measured import measured
 from headrace.engines.slurm.poll import FRESH_S, Poller
 from headrace.engines.slurm.room import require_room
 from headrace.engines.slurm.rows import parse_fields, parse_time_s
@@ -63,6 +66,7 @@ from headrace.schedule.explain import Explanation, Ranked
 from headrace.schedule.request import Request, request_of
 from headrace.spec.job import JobSpec
 
+_EARLIER = 3
 _SATISFIED_BY = {
     "ok": (State.COMPLETED,),
     "notok": tuple(state for state in State if state.is_final and state is not State.COMPLETED),
@@ -159,6 +163,7 @@ class SlurmEngine:
             token=token,
             now_s=self._setting.now_s(),
         )
+        elements = with_grace(elements, contract_of(spec, self.facts).given_s)
         asked = [element.submission for element in elements]
         batch = self._batch(spec, request, number, dependency, asked[0])
         commit(runs, elements, environment, script)
@@ -171,7 +176,13 @@ class SlurmEngine:
             raise
         self._index.keep_number(number)
         self._index.put(map(self._fresh, asked))
-        return _submitted(asked, (*notes_on(spec, self.facts), *batch.notes))
+        return _submitted(asked, (*self._notes(spec), *batch.notes))
+
+    def _notes(self, spec: JobSpec) -> tuple[str, ...]:
+        """With what earlier runs of its name have shown."""
+        known = self._index.latest(spec.name, _EARLIER)
+        earlier = [RunDir(self._setting.runs / one.row.id) for one in known]
+        return notes_on(spec, self.facts, measured(earlier))
 
     def _fitting_request(self, spec: JobSpec) -> Request:
         """Raise ``UnknownPartition`` or ``NeverFits``, and only by what the cluster is now."""
@@ -254,7 +265,7 @@ class SlurmEngine:
             now_s=0.0,
         )
         batch = self._batch(spec, request, number, self._dependency(spec), element.submission)
-        notes = (*notes_on(spec, self.facts), *batch.notes)
+        notes = (*self._notes(spec), *batch.notes)
         return Batch(argv=batch.argv, script=batch.script, notes=notes)
 
     # --- asking -------------------------------------------------------------------------------

@@ -48,11 +48,12 @@ class PartitionFacts(Record, frozen=True, kw_only=True):
 
 
 class QosFacts(Record, frozen=True, kw_only=True):
-    """``preempt_mode``: upper case; CLUSTER is that of the cluster."""
+    """``preempt_mode``: upper case; CLUSTER is that of the cluster. ``preempts``: QOS by name."""
 
     name: str
     grace_s: float = 0.0
     preempt_mode: str = "CLUSTER"
+    preempts: tuple[str, ...] = ()
 
 
 class Facts(Record, frozen=True, kw_only=True):
@@ -132,7 +133,7 @@ def facts_of(
         ),
         priority_type=config.get("PriorityType", "priority/basic"),
         hidden=() if hidden == "none" else tuple(hidden.split(",")),
-        qos=tuple(_qos(line) for line in qos.splitlines() if line.count("|") >= 2),
+        qos=tuple(_qos(line) for line in qos.splitlines() if line.count("|") >= 3),
         partitions=tuple(_partition(fields) for fields in parse_fields(partitions)),
         nodes=tuple(parse_nodes(nodes)),
         asked_s=now_s,
@@ -157,8 +158,13 @@ def _partition(fields: Mapping[str, str]) -> PartitionFacts:
 
 
 def _qos(line: str) -> QosFacts:
-    name, grace, mode, *_ = line.split("|")
-    return QosFacts(name=name, grace_s=parse_seconds(grace), preempt_mode=mode.upper() or "CLUSTER")
+    name, grace, mode, preempts, *_ = line.split("|")
+    return QosFacts(
+        name=name,
+        grace_s=parse_seconds(grace),
+        preempt_mode=mode.upper() or "CLUSTER",
+        preempts=tuple(filter(None, preempts.split(","))),
+    )
 
 
 def read_facts(

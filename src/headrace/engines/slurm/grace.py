@@ -1,16 +1,17 @@
 """Does the time that a site gives before it kills suffice for a checkpoint? Pure.
 
-Before a preempted job is killed it has GraceTime (of its partition or QOS, default 0) after the
-warning, then KillWait (default 30 s) between SIGTERM and SIGKILL. The batch script hears of the
-preemption only with ``preempt_send_user_signal``; the steps get SIGTERM at the start of the grace
-time in any case, and the agent in the step passes that on to the lead. Sources: slurm.conf(5),
-sbatch(1) --signal.
+Before a preempted job is killed it has GraceTime (of its QOS under preempt/qos, else of its
+partition; default 0) after the warning, then KillWait (default 30 s) between SIGTERM and SIGKILL.
+The batch script hears of the preemption only with ``preempt_send_user_signal``; the steps get
+SIGTERM at the start of the grace time in any case, and the agent in the step passes that on to the
+lead. Sources: slurm.conf(5), sbatch(1) --signal.
 """
 
 from headrace.core.records import Record
 from headrace.core.units import format_duration
-from headrace.engines.slurm.facts import Facts
+from headrace.engines.slurm.facts import Facts, QosFacts
 
+_DEFAULT_QOS = "normal"
 _SLACK_S = 60.0
 _FLOOR_S = 5.0
 _MARGIN_S = 20.0
@@ -28,33 +29,58 @@ class Grace(Record, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+class Times(Record, frozen=True, kw_only=True):
+    """Measured on earlier runs, the longest; None when they never were."""
+
+    checkpoint_s: float | None = None
+    step_s: float | None = None
+
+    @property
+    def needed_s(self) -> float | None:
+        """To end the step, to save, and a minute."""
+        if self.checkpoint_s is None:
+            return None
+        return self.checkpoint_s + (self.step_s or 0.0) + _SLACK_S
+
+
+NEVER_MEASURED = Times()
+
+
 def check(
     facts: Facts,
     partition: str | None,
+    qos: str | None,
     *,
-    checkpoint_s: float | None,
-    step_s: float | None,
+    times: Times = NEVER_MEASURED,
     asked_s: float | None,
     may_requeue: bool,
 ) -> Grace:
-    """``checkpoint_s``, ``step_s``: as measured on earlier runs; None when they never were.
-
-    ``asked_s``: the job's own ``checkpoint.grace``. The need is a checkpoint, a step and a minute.
-    """
+    """``asked_s``: the job's own ``checkpoint.grace``, which counts where nothing was measured."""
+    grade = _qos(facts, qos)
     place = facts.partition(partition)
-    grace_s = 0.0 if place is None else place.grace_s
+    by_qos = grade is not None and "preempt/qos" in facts.preempt_type
+    if by_qos and grade is not None:
+        grace_s, name = grade.grace_s, f"QOS {grade.name}"
+    else:
+        grace_s = 0.0 if place is None else place.grace_s
+        name = "the default partition" if place is None else f"partition {place.name}"
     given_s = grace_s + facts.kill_wait_s
-    measured = checkpoint_s is not None
-    needed_s = (checkpoint_s or 0.0) + (step_s or 0.0) + _SLACK_S if measured else asked_s or 0.0
+    measured_s = times.needed_s
+    needed_s = (asked_s or 0.0) if measured_s is None else measured_s
     warnings = []
-    name = "the default partition" if place is None else f"partition {place.name}"
-    if is_preemptible(facts, partition):
-        mode = _mode(facts, partition)
+    if asked_s is not None and measured_s is not None and asked_s < measured_s - _SLACK_S:
+        took = format_duration(round(measured_s - _SLACK_S))
+        warnings.append(
+            f"checkpoint.grace is {format_duration(round(asked_s))}, but earlier runs of this name "
+            f"took {took} for a step and a checkpoint; {format_duration(round(measured_s))} is safe"
+        )
+    if is_preemptible(facts, partition, qos):
+        mode = _mode(facts, partition, qos)
         if needed_s > given_s:
-            how = "a checkpoint takes" if measured else "checkpoint.grace asks for"
+            how = "checkpoint.grace asks for" if measured_s is None else "earlier runs needed"
             warnings.append(
-                f"{how} {format_duration(round(needed_s))} in all, but {name} kills a preempted "
-                f"run after {format_duration(round(given_s))} (GraceTime "
+                f"{how} {format_duration(round(needed_s))} to save and leave, but under {name} a "
+                f"preempted run is killed after {format_duration(round(given_s))} (GraceTime "
                 f"{format_duration(round(grace_s))} and KillWait "
                 f"{format_duration(round(facts.kill_wait_s))}): what came after the last "
                 "checkpoint is lost"
@@ -71,26 +97,37 @@ def check(
     return Grace(given_s=given_s, needed_s=needed_s, warnings=tuple(warnings))
 
 
-def is_preemptible(facts: Facts, partition: str | None) -> bool:
+def is_preemptible(facts: Facts, partition: str | None, qos: str | None) -> bool:
     if facts.preempt_type in ("", "(null)", "preempt/none"):
         return False
-    return _mode(facts, partition) not in ("", "OFF")
+    grade = _qos(facts, qos)
+    if "preempt/qos" in facts.preempt_type and grade is not None:
+        return any(grade.name in one.preempts for one in facts.qos)
+    return _mode(facts, partition, qos) not in ("", "OFF")
 
 
-def _mode(facts: Facts, partition: str | None) -> str:
-    """By QOS it is the cluster's mode that counts, by partition that of the partition."""
-    place = facts.partition(partition)
-    cluster = facts.preempt_mode.upper()
+def _qos(facts: Facts, name: str | None) -> QosFacts | None:
+    """The one that is named; else what Slurm calls the default where nobody chose another."""
+    return next((one for one in facts.qos if one.name == (name or _DEFAULT_QOS)), None)
+
+
+def _mode(facts: Facts, partition: str | None, qos: str | None) -> str:
+    """Under preempt/qos that of the QOS, else of the partition; the cluster's where they have none
+    of their own."""
+    place, grade = facts.partition(partition), _qos(facts, qos)
     if "partition_prio" in facts.preempt_type and place is not None:
         return place.preempt_mode
-    return cluster.replace("GANG,", "").replace(",GANG", "")
+    if grade is not None and grade.preempt_mode != "CLUSTER":
+        return grade.preempt_mode
+    return facts.preempt_mode.upper().replace("GANG,", "").replace(",GANG", "")
 
 
-def stop_grace_s(asked_s: float | None, given_s: float) -> float:
-    """From "stop by T" to T: as asked, else what the site gives, less a little to leave in."""
+def stop_grace_s(asked_s: float | None, given_s: float, times: Times = NEVER_MEASURED) -> float:
+    """From "stop by T" to T: as asked, else what was measured or a minute, within what the site
+    gives, less a little to leave in."""
     if asked_s is not None:
         return float(asked_s)
-    return max(_FLOOR_S, min(_SLACK_S, given_s - _FLOOR_S))
+    return max(_FLOOR_S, min(times.needed_s or _SLACK_S, given_s - _FLOOR_S))
 
 
 def margin_s(limit_s: float) -> float:

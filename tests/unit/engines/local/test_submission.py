@@ -119,3 +119,25 @@ def test_a_folder_without_a_submission_is_no_run(tmp_path: Path, text: bytes | N
     if text is not None:
         (tmp_path / "submission.json").write_bytes(text)
     assert read_submission(RunDir(tmp_path)) is None
+
+
+def test_elements_share_what_they_have_in_common_and_no_more(tmp_path: Path) -> None:
+    """2,000 elements need not be 2,000 copies of a secret."""
+    commit(tmp_path, elements(array="0-2"), SECRET, "echo")
+    runs = [RunDir(tmp_path / f"a-7_{index}") for index in range(3)]
+    for shared in ("environment", "job", "script"):
+        assert len({getattr(run, shared).stat().st_ino for run in runs}) == 1
+    assert runs[1].environment.stat().st_mode & 0o777 == 0o600
+    assert [read_submission(run).array_index for run in runs] == [0, 1, 2]  # type: ignore[union-attr]
+
+
+def test_where_there_are_no_links_each_element_has_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(os, "link", refuse)
+    commit(tmp_path, elements(array="0-1"), SECRET, None)
+    texts = [RunDir(tmp_path / f"a-7_{index}").environment.read_bytes() for index in range(2)]
+    assert texts[0] == texts[1]
