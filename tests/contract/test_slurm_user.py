@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.integration.machine import User, python_for_all
@@ -78,3 +79,11 @@ def test_a_partition_that_does_not_exist_queues_nothing(ada: Ada) -> None:
     before = ada("ps", "--all", "--json")
     ada("run", "--partition", "nowhere", "--", "true", status=4)
     assert ada("ps", "--all", "--json") == before
+
+
+def test_a_batch_script_that_names_an_output_file_runs_where_she_may_write(ada: Ada) -> None:
+    script = Path(ada.user.home, "job.sbatch")
+    script.write_text("#!/bin/sh\n#SBATCH -J classic -N2 -t5 -o out-%j.txt\nsrun id -un\n")
+    run_id = ada("run", "--wait", script.name).strip()
+    said = [line.split()[-1] for line in ada("logs", run_id).splitlines()]
+    assert said == [ada.user.name] * 2

@@ -105,6 +105,20 @@ def test_memory_beyond_what_was_asked_for_ends_the_job(cluster: Virtual, ada: st
     eventually(lambda: "OUT_OF_ME" in cluster.slurm("sacct", "-nXPj", job, "-ostate"))
 
 
+def outlives_its_job(cluster: Virtual) -> bool:
+    """Whether a process that has left its parents and its session does."""
+    mark = f"{os.getpid()}.{len(cluster.plan.hierarchies)}"
+    leave = f"setsid sh -c '(sleep 9{mark} &)' >/dev/null 2>&1; sleep 1"
+    cluster.slurm("srun", "-wn1", "-n1", "sh", "-c", leave)
+    cluster.slurm("srun", "-wn1", "-n1", "--exclusive", "true")
+    left = subprocess.run(["pgrep", "-f", f"^sleep 9{mark}"], capture_output=True, check=False)
+    return left.returncode == 0
+
+
+def test_control_groups_let_no_process_of_a_job_escape(cluster: Virtual) -> None:
+    assert outlives_its_job(cluster) is not bool(cluster.plan.hierarchies)
+
+
 def test_a_node_without_power_and_one_without_a_cable_are_down_and_come_back(
     cluster: Virtual,
 ) -> None:
@@ -241,6 +255,7 @@ def test_cables_can_be_slow_and_control_groups_absent(place: Virtual) -> None:
     said = place.slurm("srun", "-N2", "-c8", "python3", "-c", SEND).split()
     assert said[0] == "0"
     assert float(said[1]) < 60
+    assert outlives_its_job(place)
 
 
 def test_down_leaves_nothing_while_jobs_run_or_are_suspended(place: Virtual) -> None:
