@@ -45,7 +45,6 @@ from headrace.engines.slurm.call import Call
 from headrace.engines.slurm.errors import NeverFits, NotDone, SlurmRefused, UnknownPartition
 from headrace.engines.slurm.explain import Explainer
 from headrace.engines.slurm.facts import FACTS_FRESH_S, Facts, read_facts
-from headrace.engines.slurm.hostlist import expand
 from headrace.engines.slurm.jobs import (
     SlurmJob,
     family_folder,
@@ -56,8 +55,8 @@ from headrace.engines.slurm.jobs import (
 )
 from headrace.engines.slurm.measured import measured
 from headrace.engines.slurm.poll import FRESH_S, Poller
+from headrace.engines.slurm.reservations import parse_reservations
 from headrace.engines.slurm.room import require_room
-from headrace.engines.slurm.rows import parse_fields, parse_time_s
 from headrace.engines.slurm.script import Host, dependency_of, make_script
 from headrace.engines.slurm.view import Run, View
 from headrace.schedule.capacity import Capacity
@@ -324,8 +323,7 @@ class SlurmEngine:
         return self.facts.capacities()
 
     def reservations(self) -> list[Reservation]:
-        rows = parse_fields(self._setting.call(commands.show_reservations()))
-        return [_reservation(fields) for fields in rows if "ReservationName" in fields]
+        return parse_reservations(self._setting.call(commands.show_reservations()))
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -446,20 +444,4 @@ def _submitted(asked: Sequence[Submission], notes: tuple[str, ...]) -> Submitted
     first = asked[0]
     return Submitted(
         id=first.array_id or first.run_id, runs=tuple(one.run_id for one in asked), notes=notes
-    )
-
-
-def _reservation(fields: Mapping[str, str]) -> Reservation:
-    def listed(key: str) -> tuple[str, ...]:
-        value = fields.get(key, "")
-        return () if value in ("", "(null)") else tuple(value.split(","))
-
-    return Reservation(
-        name=fields["ReservationName"],
-        start_s=parse_time_s(fields.get("StartTime", "")) or 0.0,
-        end_s=parse_time_s(fields.get("EndTime", "")) or 0.0,
-        nodes=tuple(expand(fields.get("Nodes", "").replace("(null)", ""))),
-        users=listed("Users"),
-        accounts=listed("Accounts"),
-        maintenance="MAINT" in fields.get("Flags", ""),
     )

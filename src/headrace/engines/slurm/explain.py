@@ -19,11 +19,13 @@ from headrace.engines.slurm.everyone import Job, before, parse_everyone, rivals
 from headrace.engines.slurm.facts import Facts
 from headrace.engines.slurm.jobs import job_name
 from headrace.engines.slurm.reasons import in_words
+from headrace.engines.slurm.reservations import in_the_way, parse_reservations
 from headrace.engines.slurm.rows import parse_fields
 from headrace.engines.slurm.script import asked_options
 from headrace.engines.slurm.view import Run
 from headrace.engines.slurm.weights import parse_weights
 from headrace.schedule.change import given_up_of
+from headrace.schedule.cluster import Reservation
 from headrace.schedule.explain import Explanation, Ranked, Sooner, Standing
 from headrace.schedule.forecast import Forecast, NotReckoned
 from headrace.schedule.multifactor import Factors
@@ -109,6 +111,8 @@ class Explainer:
             raise NotWaiting(run.row)
         need = _need(own, fields, self._who.name)
         grades = self._grades(own)
+        reservations = self._reservations(own)
+        here = everyone.nodes_of(own.partitions, facts)
         known = why.Known(
             own=own,
             request=run.asked.request,
@@ -116,6 +120,10 @@ class Explainer:
             jobs=tuple(jobs),
             nodes=tuple(self._nodes(own)),
             limits=tuple(limits.in_force(grades, need)),
+            reserved=in_the_way(reservations, here, own.limit_s, now_s),
+            own_reservation=next(
+                (one for one in reservations if one.name == fields.get("Reservation")), None
+            ),
         )
         factors = self._weights([array]).get(own.job_id)
         names = self._names()
@@ -158,7 +166,11 @@ class Explainer:
             return ()
         over = limits.exceeded(known.limits)
         asked = probes.Asked(
-            job=own, request=known.request, fit=why.room_for(known, facts), factors=factors
+            job=own,
+            request=known.request,
+            fit=why.room_for(known, facts),
+            factors=factors,
+            reserved_s=None if known.reserved is None else known.reserved.start_s,
         )
         spec = read_submitted(RunDir(Path(run.row.run_dir)).job.read_text())
         options = asked_options(spec, known.request)
@@ -207,6 +219,13 @@ class Explainer:
             shown = ", ".join(away[:_BEFORE])
             self._notes.append(f"out of use in its partitions: {shown}{more} of {len(here)} nodes")
         return nodes
+
+    def _reservations(self, own: Job) -> list[Reservation]:
+        """Where Slurm speaks of one."""
+        if "Reserv" not in own.reason:
+            return []
+        text = self._quietly(commands.show_reservations(), "reservations")
+        return parse_reservations(text)
 
     def _quietly(self, argv: Sequence[str], what: str) -> str:
         """Nothing where it is refused or not there; a note says what is missing."""

@@ -39,12 +39,16 @@ class Answer(Record, frozen=True, kw_only=True):
 
 
 class Asked(Record, frozen=True, kw_only=True):
-    """The run that waits. ``fit``: how many nodes of its partitions have room for it now."""
+    """The run that waits. ``fit``: how many nodes of its partitions have room for it now.
+
+    ``reserved_s``: when nodes that it may use are taken by a reservation.
+    """
 
     job: Job
     request: Request
     fit: int
     factors: Factors | None
+    reserved_s: float | None = None
 
 
 def parse_test(text: str) -> Answer | None:
@@ -66,7 +70,7 @@ def candidates(
         fewer = _within(limits, nodes)
         return [Change(nodes=fewer)] if fewer else []
     found = [Change(partition=name) for name in _others(asked, jobs, facts)]
-    hole_s = _hole_s(own, jobs, facts, now_s)
+    hole_s = _hole_s(asked, jobs, facts, now_s)
     limit_s = None if hole_s is None else shorter_than(own.limit_s, hole_s)
     fewer = asked.fit if 0 < asked.fit < nodes else None
     if limit_s is not None and asked.fit >= nodes:
@@ -119,10 +123,10 @@ def _shorter_elsewhere(asked: Asked, facts: Facts) -> Iterator[Change]:
             yield Change(partition=one.name, limit_s=one.max_time_s)
 
 
-def _hole_s(own: Job, jobs: Sequence[Job], facts: Facts, now_s: float) -> float | None:
-    """Until the first of those ahead is to start; None where none is."""
-    starts = [job.start_s for job in before(own, jobs, facts) if job.start_s is not None]
-    ahead_s = min(starts, default=None)
+def _hole_s(asked: Asked, jobs: Sequence[Job], facts: Facts, now_s: float) -> float | None:
+    """Until the first of those ahead, or a reservation, is to start; None where none is."""
+    starts = [job.start_s for job in before(asked.job, jobs, facts)]
+    ahead_s = min((one for one in (*starts, asked.reserved_s) if one is not None), default=None)
     return None if ahead_s is None else ahead_s - now_s - _SPARE_S
 
 

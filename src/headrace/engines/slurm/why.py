@@ -8,6 +8,7 @@ from headrace.engines.slurm.facts import Facts
 from headrace.engines.slurm.limits import exceeded, hits, is_limit
 from headrace.engines.slurm.reasons import in_words
 from headrace.engines.slurm.rows import parse_fields, parse_gres, whole
+from headrace.schedule.cluster import Reservation
 from headrace.schedule.reason import (
     ArrayThrottle,
     Dependency,
@@ -15,8 +16,10 @@ from headrace.schedule.reason import (
     LimitHit,
     NotBefore,
     OnHold,
+    OwnReservation,
     Priority,
     Reason,
+    Reserved,
     Resources,
     Shortage,
     Told,
@@ -65,7 +68,11 @@ def _node(fields: Mapping[str, str]) -> Node:
 
 
 class Known(Record, frozen=True, kw_only=True):
-    """``fields``: scontrol's words on the job. ``limits``: those in force, with their use."""
+    """``fields``: scontrol's words on the job. ``limits``: those in force, with their use.
+
+    ``reserved``: the reservation of others that is in its way, ``own_reservation`` the one that it
+    names, where Slurm speaks of one.
+    """
 
     own: Job
     request: Request
@@ -73,6 +80,8 @@ class Known(Record, frozen=True, kw_only=True):
     jobs: tuple[Job, ...]
     nodes: tuple[Node, ...]
     limits: tuple[LimitHit, ...]
+    reserved: Reserved | None = None
+    own_reservation: Reservation | None = None
 
 
 def reasons_of(known: Known, facts: Facts, name: Name, waits_for: Sequence[str]) -> list[Reason]:
@@ -93,6 +102,10 @@ def reasons_of(known: Known, facts: Facts, name: Name, waits_for: Sequence[str])
             found.append(NotBefore(begin_s=own.start_s))
         case "JobArrayTaskLimit" if whole(known.fields.get("ArrayTaskThrottle", "")):
             found.append(ArrayThrottle(limit=whole(known.fields["ArrayTaskThrottle"])))
+        case "Reservation" if known.own_reservation is not None:
+            found.append(_own_reservation(known.own_reservation))
+        case "ReqNodeNotAvail" if known.reserved is not None:
+            found.append(known.reserved)
         case "Resources":
             found.append(_resources(known, facts, name))
         case "Priority":
@@ -104,6 +117,10 @@ def reasons_of(known: Known, facts: Facts, name: Name, waits_for: Sequence[str])
     if word in ("Resources", "Priority") and not enough_room(known, facts):
         found += [one for one in [_resources(known, facts, name)] if one not in found]
     return [*found, *(hit for hit in over if hit not in found)]
+
+
+def _own_reservation(found: Reservation) -> OwnReservation:
+    return OwnReservation(reservation=found.name, closed="not begun", begin_s=found.start_s)
 
 
 def room_for(known: Known, facts: Facts) -> int:
