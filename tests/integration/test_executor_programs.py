@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tests.integration.site import Site, until
 
+from headrace import data
+
 PAGE = Path(__file__).parent.parent.parent / "docs/reference/executor.md"
 
 FOR_SUBMITIT = """
@@ -124,3 +126,61 @@ def test_runs_go_on_when_their_program_is_interrupted_and_results_are_had_later(
     gate.touch()
     later = f"import headrace\nprint(headrace.Executor().attach({job_id!r})[0].result(60))"
     assert said(site, tmp_path, later) == "went on\n"
+
+
+TRAINS = """
+import sys, threading, time
+import headrace
+
+def fit(corpus, started):
+    import time, torch
+    from pathlib import Path
+    from tests.integration.train_program import Net, loss_of
+    from headrace import data, train
+    with train.session(seed=3) as run:
+        dataset = data.open(corpus)
+        with run.init():
+            net = Net(dataset.vocab, noise=False)
+        model = run.parallelize(net)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        run.track(model=model, optimizer=optimizer)
+        first = None
+        for step in run.steps(run.batches(dataset, global_batch=8, seed=7), until="40 steps"):
+            first = step.number if first is None else first
+            step.backward(model, lambda m, micro: loss_of(m, micro, False))
+            optimizer.step()
+            optimizer.zero_grad()
+            time.sleep(0.05)
+            if step.number > 3:
+                Path(started).touch()
+        return first, run.step
+
+job = headrace.Executor(engine="local").submit(fit, CORPUS, STARTED)
+print(job.job_id, flush=True)
+print(job.result(100))
+"""
+
+
+def test_a_training_that_is_requeued_gives_the_result_of_the_whole(
+    site: Site, tmp_path: Path
+) -> None:
+    text, corpus, started = tmp_path / "text", tmp_path / "text.tokens", tmp_path / "started"
+    text.write_text("".join(f"line {n} of {n * n % 97}, the end.\n" for n in range(200)))
+    data.pack_text([text], corpus, window=16)
+    words = TRAINS.replace("CORPUS", repr(corpus.name)).replace("STARTED", repr(started.name))
+    with subprocess.Popen(
+        program(site, tmp_path, words),
+        env=site.environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        job_id = process.stdout.readline().strip()
+        until(started.exists, timeout_s=60.0)
+        site("requeue", job_id)
+        said, _ = process.communicate(timeout=120)
+    first, last = map(int, re.findall(r"\d+", said))
+    assert 3 < first <= 40
+    assert last == 40
+    assert len(site.status(job_id)["attempts"]) == 2
