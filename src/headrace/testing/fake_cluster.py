@@ -180,7 +180,7 @@ def end(site: Site, job_id: str, ending: str) -> None:
 
 
 def finish(site: Site, job_id: str, status: int) -> None:
-    for pid in itertools.chain.from_iterable(iter(lambda: marked(job_id), [])):
+    for pid in itertools.chain.from_iterable(iter(lambda: marked(mark(site, job_id)), [])):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     with site.jobs() as jobs:
@@ -200,13 +200,18 @@ def finish(site: Site, job_id: str, status: int) -> None:
             pass  # what waits for its begin time is started by somebody who looks
 
 
-def marked(job_id: str) -> list[int]:
+def mark(site: Site, job_id: str) -> str:
+    """Of this cluster alone: others of this machine count their jobs from 1, too."""
+    return f"{site.folder}#{job_id}"
+
+
+def marked(value: str) -> list[int]:
     """Processes of the job, but those that stay dead children of somebody."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if (
-                f"{JOB_MARK}={job_id}".encode()
+                f"{JOB_MARK}={value}".encode()
                 in Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
                 and int(name) != os.getpid()
             ):
@@ -217,7 +222,7 @@ def marked(job_id: str) -> list[int]:
 def batch_environment(site: Site, job: Job) -> dict[str, str]:
     nodes, tasks = job["nodes"], job["tasks"]
     environment = dict(job["environ"]) | {
-        JOB_MARK: job["id"],
+        JOB_MARK: mark(site, job["id"]),
         "SLURM_JOB_ID": job["id"],
         "SLURM_JOBID": job["id"],
         "SLURM_JOB_NAME": job["name"],

@@ -160,7 +160,7 @@ def srun(site: Site, arguments: Sequence[str]) -> None:
     tres = os.environ.get("SLURM_TRES_PER_TASK", "").partition("cpu=")[2]
     if tres and tres != os.environ.get("SLURM_CPUS_PER_TASK", tres):
         fail("srun: fatal: cpus-per-task set by two different environment variables")
-    job_id = os.environ[JOB_MARK]
+    job_id = os.environ[JOB_MARK].rpartition("#")[2]
     nodes = options.get("nodelist", os.environ["SLURM_JOB_NODELIST"]).split(",")
     nodes = nodes[: int(options.get("nodes", len(nodes)))]
     output = options.get("output", "").replace("%%", "%")
