@@ -141,3 +141,15 @@ def test_an_mpi_program_runs_its_ranks_on_both_nodes_and_starts_again_after_a_re
     said = re.findall(r"rank \d of 4 on n\d|total \d+", place.log(given.id))
     ranks = [f"rank {rank} of 4 on n{rank // 2 + 1}" for rank in range(4)]
     assert sorted(said) == sorted([*ranks, *ranks, "total 10"])
+
+
+def test_a_job_file_starts_mpi_ranks_on_both_nodes(place: Place) -> None:
+    (place.folder / "ring.py").write_text(RING)
+    (place.folder / "open").touch()
+    words = ("/usr/bin/python3", "ring.py")
+    given = place.submit(*words, framework="mpi", nodes=2, ranks_per_node=2, cpus_per_rank=1)
+    (row,) = place.end(given.id)
+    assert row.state is State.COMPLETED
+    said = re.findall(r"rank \d of 4 on n\d|total \d+", place.log(given.id))
+    ranks = [f"rank {rank} of 4 on n{rank // 2 + 1}" for rank in range(4)]
+    assert sorted(said) == sorted([*ranks, "total 10"])

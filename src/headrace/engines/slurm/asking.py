@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
 
 REFUSED_FIELDS = ("image", "data.stage", "framework")
-_FRAMEWORKS = ("torch", "none")
+_FRAMEWORKS = ("torch", "mpi", "none")
 
 
 def require_possible(spec: "JobSpec", facts: Facts) -> None:
@@ -44,8 +44,8 @@ def require_possible(spec: "JobSpec", facts: Facts) -> None:
         raise NotOnSlurm(
             "framework",
             spec.framework,
-            why="torch programs and plain ones are started here",
-            remedy="framework: none, and start the ranks from run: by srun, or from a batch script",
+            why="torch, MPI and plain programs are started here",
+            remedy="framework: none, or a batch script with the srun that starts the ranks",
         )
     highest = max(indices_of(spec), default=-1)
     if highest >= facts.max_array_size:

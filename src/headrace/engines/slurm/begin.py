@@ -160,7 +160,8 @@ def given(
     return Given(
         limit_s=None if left_s is None else left_s - grace.margin_s(left_s),
         stop_grace_s=grace.stop_grace_s(asked_s, asked.given_s or contract.given_s, times),
-        job_env=job_environment(environ, whole=spec.script_semantics),
+        job_env=job_environment(environ, whole=_runs_once(spec))
+        | mpi_environment(spec, facts, environ),
     )
 
 
@@ -175,7 +176,7 @@ def make_order(
     given: Given,
 ) -> Order:
     """The lead's order. A batch script runs in the batch step itself, as it would without us."""
-    request, once = asked.request, spec.script_semantics
+    request, once = asked.request, _runs_once(spec)
     limits = [limit_s for limit_s in (given.limit_s, asked.limit_s) if limit_s is not None]
     return Order(
         run_id=asked.run_id,
@@ -185,7 +186,7 @@ def make_order(
         ranks_per_node=1 if once else request.ranks_per_node,
         cpus_per_rank=request.cpus_per_node if once else request.cpus_per_rank,
         framework=spec.framework,
-        command=(*spec.interpreter, str(run.script)) if spec.script else spec.argv,
+        command=_command(spec, run),
         workdir=str(spec.workdir),
         env=dict(spec.env),
         environment_file=str(run.environment),
@@ -210,6 +211,23 @@ def make_order(
         signal_means="preempt",
         limit_warned_s=grace.warning_window_s(),
     )
+
+
+def _runs_once(spec: JobSpec) -> bool:
+    """In the batch step, from where srun reaches all nodes: MPI wants its ranks in one step."""
+    return spec.script_semantics or spec.framework == "mpi"
+
+
+def _command(spec: JobSpec, run: RunDir) -> tuple[str, ...]:
+    if spec.script:
+        return (*spec.interpreter, str(run.script))
+    return ("srun", *spec.argv) if spec.framework == "mpi" else spec.argv
+
+
+def mpi_environment(spec: JobSpec, facts: Facts, environ: Mapping[str, str]) -> dict[str, str]:
+    """How srun connects the ranks: what the user says, else the site, else PMIx."""
+    named = "SLURM_MPI_TYPE" in {*environ, *spec.env} or facts.mpi_default != "none"
+    return {} if named or spec.framework != "mpi" else {"SLURM_MPI_TYPE": "pmix"}
 
 
 def agents_by(run: RunDir, cpus: int) -> tuple[str, ...]:

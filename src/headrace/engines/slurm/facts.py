@@ -77,6 +77,7 @@ class Facts(Record, frozen=True, kw_only=True):
     task_plugin: str
     default_memory: bool
     priority_type: str
+    mpi_default: str = "none"
     hidden: tuple[str, ...] = ()
     qos: tuple[QosFacts, ...] = ()
     partitions: tuple[PartitionFacts, ...] = ()
@@ -127,6 +128,7 @@ def facts_of(
         accounting=not config.get("AccountingStorageType", "none").endswith(("none", "(null)")),
         proctrack=config.get("ProctrackType", ""),
         task_plugin=config.get("TaskPlugin", ""),
+        mpi_default=config.get("MpiDefault", "none"),
         default_memory=any(
             config.get(f"DefMemPer{what}", "UNLIMITED") not in ("UNLIMITED", "0")
             for what in ("Node", "CPU", "GPU")
