@@ -82,18 +82,24 @@ class Agent:
         self._next_sample_s = 0.0
         self._port: socket.socket | None = None
         self._leaving = False
+        self._lead_lost = False
 
     # --- the loop -----------------------------------------------------------------------------
 
-    def serve(self) -> None:
-        """Until the lead says bye, is lost, or the guard dies. Nothing of ours is left then."""
+    def serve(self) -> bool:
+        """Until the lead says bye, is lost, or the guard dies. Nothing of ours is left then.
+
+        Return whether the lead was there to the end.
+        """
         self._report_idle()
         while not self._leaving:
             for key, _ in self._selector.select(self._timeout_s()):
-                key.data()
+                if self._selector.get_map().get(key.fd) is key:  # else let go of in this round
+                    key.data()
             self._on_time(time.monotonic())
         self._end_attempt("the agent leaves")
         self._channel.flush()
+        return not self._lead_lost
 
     def _timeout_s(self) -> float:
         times = [self._next_beat_s, self._kill_at_s]
@@ -107,7 +113,7 @@ class Agent:
             self._channel.send(wire.Beat())
             self._next_beat_s = now_s + wire.BEAT_S
             if now_s - self._heard_lead_at_s > wire.SILENCE_S:
-                self._leave()
+                self._lose_lead()
         if self._sampler is not None and now_s >= self._next_sample_s:
             self._next_sample_s = now_s + _SAMPLE_S
             self._sample()
@@ -134,6 +140,10 @@ class Agent:
     def _leave(self) -> None:
         self._leaving = True
 
+    def _lose_lead(self) -> None:
+        self._lead_lost = not self._leaving
+        self._leaving = True
+
     # --- the lead -----------------------------------------------------------------------------
 
     def _hear_lead(self) -> None:
@@ -153,7 +163,7 @@ class Agent:
                 case _:
                     pass
         if self._channel.closed:
-            self._leave()
+            self._lose_lead()
 
     def _hear_signal(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -439,11 +449,12 @@ def connect(run: RunDir, node: str, host: str, port: int) -> wire.Channel:
     return wire.Channel(connection)
 
 
-def serve(run: RunDir, node: str, host: str, port: int, guard_pid: int) -> None:
-    """The inner process. Returns when the run is over or its lead or guard is gone."""
+def serve(run: RunDir, node: str, host: str, port: int, guard_pid: int) -> bool:
+    """The inner process. Returns when the run is over or its lead or guard is gone: False if the
+    lead was lost."""
     become_subreaper()
     guard_pidfd = os.pidfd_open(guard_pid)
     if os.getppid() != guard_pid:
-        return
+        return True
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    Agent(run, node, connect(run, node, host, port), guard_pidfd).serve()
+    return Agent(run, node, connect(run, node, host, port), guard_pidfd).serve()
