@@ -127,8 +127,11 @@ class RankExited(Tagged, frozen=True, kw_only=True):
 
 
 class NodeLost(Tagged, frozen=True, kw_only=True):
+    """``given_up``: its agent does not come up again either; the run goes on without the node."""
+
     node: str
     detail: str
+    given_up: bool = False
 
 
 class TreeKilled(Tagged, frozen=True, kw_only=True):

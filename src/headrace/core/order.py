@@ -57,12 +57,15 @@ class Order(Record, frozen=True, kw_only=True):
 
     ``stop_grace_s``: between "stop by T" and T. ``kill_wait_s``: between SIGTERM and SIGKILL for
     programs that do not speak to their agent. ``attempt``: the number of the lead's first attempt.
-    ``restarts_used``: restarts of earlier leads of this run.
+    ``restarts_used``: restarts of earlier leads of this run; ``furthest_step``, ``no_progress``:
+    how far they got, and how many attempts in a row got no further. ``nodes_min``: with how few of
+    ``placed`` the run may go on; None for all.
 
     What a batch system adds: ``agents_by``, the command that starts agents, with {count}, {nodes},
     and the lead's {host} and {port} to be filled in; empty when the lead forks them on its own
-    host. ``job_env``: what it says of the job to each rank. ``signal_means``: why it sends a signal
-    that nobody has asked for; ``limit_warned_s`` before the time limit, the limit is why.
+    host. ``orphaned``: what the guard of an agent turns into when the lead is lost. ``job_env``:
+    what it says of the job to each rank. ``signal_means``: why it sends a signal that nobody has
+    asked for; ``limit_warned_s`` before the time limit, the limit is why.
     """
 
     run_id: str
@@ -85,9 +88,13 @@ class Order(Record, frozen=True, kw_only=True):
     hang_s: float | None
     restart: RestartPolicy
     restarts_used: int
+    nodes_min: int | None = None
+    furthest_step: int = -1
+    no_progress: int = 0
     array_index: int | None = None
     array_id: str | None = None
     agents_by: tuple[str, ...] = ()
+    orphaned: tuple[str, ...] = ()
     job_env: dict[str, str] = {}  # noqa: RUF012
     signal_means: str = "cancel"
     limit_warned_s: float = 0.0

@@ -16,9 +16,13 @@ import traceback
 from pathlib import Path
 
 from headrace.core.events import Noted, TreeKilled
+from headrace.core.order import Order
 from headrace.core.process import become_subreaper, name_process
+from headrace.core.records import read_record
 from headrace.core.rundir import EventWriter, RunDir
 from headrace.launch import agent, tree
+
+LEAD_LOST = 3
 
 
 def start(run: RunDir, node: str, host: str, port: int) -> int:
@@ -55,22 +59,21 @@ def watch(run: RunDir, node: str, host: str, port: int) -> int:
     inner = os.fork()
     if inner == 0:
         name_process(f"agent:{node}")
-        agent.serve(run, node, host, port, guard_pid)
-        os._exit(0)
+        os._exit(0 if agent.serve(run, node, host, port, guard_pid) else LEAD_LOST)
     for number in agent.WARNINGS:
         signal.signal(number, lambda number, _: os.kill(inner, number))
     _, status = os.waitpid(inner, 0)
     code = os.waitstatus_to_exitcode(status)
     ended: list[str] = []
     killed = tree.clear(on_exit=lambda pid, exit_code: ended.append(f"{pid}: {exit_code}"))
-    if code != 0 or killed:
+    if code not in (0, LEAD_LOST) or killed:
         events = EventWriter(run, f"guard-{node}", now_s=time.time)
         text = f"agent of {node} ended with {code}; exit codes below it: {', '.join(ended)}"
         attempt = max(run.attempts(), default=0)
         events.write(Noted(level="warning", text=text), attempt=attempt)
         events.write(TreeKilled(pids=tuple(killed), detail=text), attempt=attempt)
         events.close()
-    return 0 if code == 0 else 1
+    return code if code in (0, LEAD_LOST) else 1
 
 
 def main(arguments: list[str]) -> int:
@@ -79,7 +82,10 @@ def main(arguments: list[str]) -> int:
         node = os.environ[node[1:]]
     os.environ["HEADRACE_RUN_DIR"] = str(run.root)
     agent.clear_node(run, node)
-    return watch(run, node, host, int(port))
+    code = watch(run, node, host, int(port))
+    if code == LEAD_LOST and (then := read_record(run.order, Order).orphaned):
+        os.execvp(then[0], then)
+    return code
 
 
 if __name__ == "__main__":

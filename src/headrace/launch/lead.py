@@ -92,7 +92,10 @@ class Lead:
             hang_s=order.hang_s,
             limit_at_s=None if limit_s is None else now_s + limit_s - order.time_used_s,
             attempt=order.attempt,
+            nodes_min=order.nodes_min,
             restarts=order.restarts_used,
+            furthest_step=order.furthest_step,
+            no_progress=order.no_progress,
         )
 
     # --- the loop -----------------------------------------------------------------------------
@@ -181,7 +184,8 @@ class Lead:
 
     def _start_attempt(self, attempt: int) -> None:
         idle = {peer.node: peer.idle for peer in self._peers}
-        placed = [_filled(one, idle[one.node]) for one in self._order.placed]
+        kept = [one for one in self._order.placed if one.node in self._state.nodes]
+        placed = [_filled(one, idle[one.node]) for one in kept]
         placement = place_ranks(self._order, placed, attempt)
         first, port = placed[0], idle[placed[0].node].port
         folder = self._run.attempt(attempt)
@@ -258,13 +262,12 @@ class Lead:
                 os.kill(held.pid, signal.SIGKILL)  # its end brings us here again
                 return
             held.nodes.discard(node)  # without us, its agent leaves by itself
-        self._write(events.NodeLost(node=node, detail=detail))
         self._vain_starts[node] += 1
-        if self._vain_starts[node] > _AGENT_STARTS:
-            self._feed(supervisor.NodeDead(node, detail))
-        else:
-            self._feed(supervisor.NodeGone(node, detail))
-        if self._ended is None:
+        given_up = self._vain_starts[node] > _AGENT_STARTS
+        self._write(events.NodeLost(node=node, detail=detail, given_up=given_up))
+        gone = supervisor.NodeDead if given_up else supervisor.NodeGone
+        self._feed(gone(node, detail))
+        if self._ended is None and not given_up:
             self._start_agents([node])
 
     def _accept(self) -> None:

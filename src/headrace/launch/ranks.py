@@ -97,8 +97,10 @@ def rank_environment(
         "HEADRACE_NODE": place.node,
         "HEADRACE_SESSION": encode(order.session).decode(),
     }
-    environment |= _slurm_twins(order, placement, place, node, local_world_size)
-    environment |= order.job_env
+    twins = _slurm_twins(order, placement, place, node, local_world_size)
+    environment |= twins | order.job_env
+    if len(placement.nodes) < len(order.placed):  # it has lost some that its job still speaks of
+        environment |= {name: twins[name] for name in ("SLURM_JOB_NUM_NODES", "SLURM_JOB_NODELIST")}
     return environment
 
 

@@ -6,6 +6,7 @@ here knows a clock, a socket or a process. What it promises:
 * an attempt ends as a whole: one rank's death ends all of them;
 * a new attempt starts only when every node is clear of the old one;
 * a stop, once asked, is never turned into a restart;
+* a node is given up only while ``nodes_min`` are left, else the run has lost its place;
 * a run that gets no further is given up after ``restart.no_progress`` attempts;
 * exactly one ``End`` leaves it, and nothing after that.
 """
@@ -47,7 +48,11 @@ class Stop:
 
 @dataclass(frozen=True)
 class Run:
-    """State of one run's supervision. Times are on the lead's monotonic clock, in seconds."""
+    """State of one run's supervision. Times are on the lead's monotonic clock, in seconds.
+
+    ``nodes_min``: with how few nodes it may go on; None for all. ``no_progress``,
+    ``furthest_step``: also of earlier leads.
+    """
 
     restart: RestartPolicy
     nodes: frozenset[str]
@@ -57,6 +62,7 @@ class Run:
     hang_s: float | None
     limit_at_s: float | None
     attempt: int
+    nodes_min: int | None = None
     restarts: int = 0
     phase: Phase = Phase.WAITING
     ready: frozenset[str] = frozenset()
@@ -92,7 +98,7 @@ class NodeGone:
 
 @dataclass(frozen=True)
 class NodeDead:
-    """No agent comes up on the node any more: the run cannot go on in this place."""
+    """No agent comes up on the node any more: the run goes on without it, or elsewhere."""
 
     node: str
     detail: str
@@ -210,14 +216,15 @@ def on_event(run: Run, event: Event, now_s: float) -> tuple[Run, list[Effect]]:
     if run.phase is Phase.ENDED:
         return run, []
     match event:
+        case NodeReady(node) if node not in run.nodes:
+            return run, []
         case NodeReady(node):
             return _advance(replace(run, ready=run.ready | {node}), now_s)
         case NodeGone(node, detail):
             run = replace(run, ready=run.ready - {node})
             return _over(run, Outcome("node", f"node {node} was lost: {detail}", 1), now_s)
         case NodeDead(node, detail):
-            lost = f"no agent can be brought up on node {node}: {detail}"
-            return _end(run, State.PREEMPTED, Outcome("node", lost, EXIT_NODE_LOST))
+            return _node_dead(run, node, detail, now_s)
         case RankDied(rank, exit_code):
             return _rank_died(run, rank, exit_code, now_s)
         case RankSpoke(_, step):
@@ -247,6 +254,17 @@ def next_wake_s(run: Run) -> float | None:
     elif run.limit_at_s is not None:
         times.append(run.limit_at_s)
     return min((time for time in times if time is not None), default=None)
+
+
+def _node_dead(run: Run, node: str, detail: str, now_s: float) -> tuple[Run, list[Effect]]:
+    """Go on without it, if the run may."""
+    lost = Outcome("node", f"no agent can be brought up on node {node}: {detail}", EXIT_NODE_LOST)
+    rest = run.nodes - {node}
+    if run.nodes_min is None or len(rest) < run.nodes_min or "node" not in run.restart.on:
+        return _end(run, State.PREEMPTED, lost)
+    world_size = run.world_size // len(run.nodes) * len(rest)
+    run = replace(run, nodes=rest, ready=run.ready & rest, world_size=world_size)
+    return _over(run, lost, now_s) if run.phase is Phase.RUNNING else _advance(run, now_s)
 
 
 def _rank_died(run: Run, rank: int, exit_code: int, now_s: float) -> tuple[Run, list[Effect]]:
@@ -377,8 +395,12 @@ def _stop(run: Run, reason: str, grace_s: float, now_s: float) -> tuple[Run, lis
     if run.phase is Phase.RUNNING:
         return run, [AskToStop(reason, deadline_s)]
     if run.phase is Phase.CLEARING:
-        if run.outcome is not None and run.outcome.kind == "completed":
+        kind = "" if run.outcome is None else run.outcome.kind
+        if kind == "completed":
             return replace(run, stop=None), []
+        if kind == "node" and reason == "preempt" and run.outcome is not None:
+            lost = replace(run.outcome, exit_code=EXIT_NODE_LOST)
+            return _end(run, State.PREEMPTED, lost)  # the batch system has noticed it, too
         return replace(run, outcome=Outcome("stopped", f"stopped ({reason})")), []
     return _conclude(replace(run, outcome=Outcome("stopped", f"stopped ({reason})")), now_s)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from headrace.core.errors import EXIT_NODE_LOST
 from headrace.core.order import RestartPolicy
 from headrace.core.states import State
 from headrace.launch import supervisor
@@ -16,6 +17,7 @@ from headrace.launch.supervisor import (
     Event,
     KillRanks,
     MemoryExceeded,
+    NodeDead,
     NodeGone,
     NodeReady,
     Phase,
@@ -277,3 +279,29 @@ def test_nothing_follows_the_end(event: Event) -> None:
     ended, _ = drive(running(), (1.0, RankDied(0, 1)), *both_ready(2.0))
     assert ended.phase is Phase.ENDED
     assert on_event(ended, event, 3.0) == (ended, [])
+
+
+def test_a_run_that_may_be_smaller_goes_on_without_a_dead_node() -> None:
+    lost = (6.0, NodeGone("b", "gone"))
+    run, _ = drive(running(nodes_min=1), (5.0, RankSpoke(0, 7)), lost, (7.0, NodeReady("a")))
+    run, effects = drive(run, (20.0, NodeDead("b", "its agent died")))
+    assert [type(effect) for effect in effects] == [AttemptOver]
+    run, effects = drive(run, (30.0, Tick()))
+    assert effects == [StartAttempt(1)]
+    assert (run.world_size, run.nodes) == (1, frozenset({"a"}))
+    _, effects = drive(run, (31.0, NodeReady("b")), (32.0, RankDied(0, 0)), (33.0, NodeReady("a")))
+    assert effects[-1] == End(State.COMPLETED, 0, "all ranks ended well")
+
+
+@pytest.mark.parametrize("nodes_min", [None, 2])
+def test_a_run_that_needs_all_its_nodes_leaves_when_one_is_dead(nodes_min: int | None) -> None:
+    _, effects = drive(new_run(nodes_min=nodes_min), (5.0, NodeDead("b", "its agent died")))
+    assert isinstance(effects[-1], End)
+    assert (effects[-1].state, effects[-1].exit_code) == (State.PREEMPTED, EXIT_NODE_LOST)
+
+
+def test_attempts_of_earlier_leads_count_for_the_loop_guard() -> None:
+    run = running(furthest_step=7, no_progress=2)
+    _, effects = drive(run, (5.0, RankSpoke(0, 7)), (6.0, RankDied(1, 1)), *both_ready(7.0))
+    assert isinstance(effects[-1], End)
+    assert "3 attempts in a row got no further" in effects[-1].detail

@@ -14,7 +14,12 @@ from headrace.core.records import Record, replace
 from headrace.core.states import State
 from headrace.engines.contract import AttemptRow
 
-FREE_REASONS = ("preempt", "resize", "requeue")  # no fault of the run: no restart is counted
+FREE_REASONS = (
+    "preempt",
+    "resize",
+    "requeue",
+    "time",
+)  # no fault of the run: no restart is counted
 
 
 class Stretch(Record, frozen=True, kw_only=True):

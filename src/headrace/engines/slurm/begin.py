@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from headrace.core.events import Placed, Requeued, Started
 from headrace.core.order import Order, RestartPolicy
-from headrace.core.records import sync_folder, write_record
-from headrace.core.rundir import RunDir
+from headrace.core.records import replace, sync_folder, write_record
+from headrace.core.rundir import RunDir, read_events
 from headrace.core.states import State
 from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
@@ -27,11 +27,14 @@ from headrace.engines.slurm.folders import (
 from headrace.engines.slurm.hostlist import expand
 from headrace.engines.slurm.jobs import SlurmJob, read_job, write_job
 from headrace.engines.slurm.measured import measured
+from headrace.engines.slurm.progress import Progress, progress
 from headrace.engines.slurm.rows import parse_config, parse_fields, parse_time_s
+from headrace.engines.slurm.settle import what_next
 from headrace.spec.job import JobSpec
 from headrace.spec.load import read_submitted
 
 _AGENT = ("-m", "headrace.launch.guard")
+_HEIR = ("-m", "headrace.engines.slurm.heir")
 _KILL_WAIT_S = 10.0
 _HANG_S = 600.0
 _SCRIPTS_OWN = ("SLURM_EXPORT_ENV",)
@@ -42,14 +45,21 @@ _JOBS_OWN = (
 _PROBE_PORT = 9
 
 
-def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int:
-    """Write the lead's order, and where the run is. Return the number of the first attempt."""
+def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | None:
+    """Write the lead's order, and where the run is. Return the exit code of a run that is over."""
     spec = read_submitted(run.job.read_text())
+    lead = list(read_events(run.events / "lead.jsonl"))
+    so_far = progress(lead)
+    history = read_history(run, asked)
+    if history.state.is_final:  # a site may requeue by exit code, an admin what has ended
+        return 0
+    history = _come_back(run, asked, history, so_far, environ)
+    if history.state.is_final:
+        return history.exit_code
     job = parse_fields(call(commands.show_job(job_id_of(environ))))[0]
     config = parse_config(call(commands.show_config()))
     facts = facts_of(config, call(commands.show_partitions()), "", now_s=time.time())
     placed = places(environ, call)
-    history = _come_back(run, asked, environ)
     _keep_job(run, asked, environ, facts.cluster)
     attempt = next_attempt(run, history)
     end_s = parse_time_s(job.get("EndTime", ""))
@@ -62,13 +72,13 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int:
         attempt=attempt,
         given=given(spec, asked, facts, end_s=end_s, environ=environ),
     )
-    write_record(run.order, order)
+    write_record(run.order, replace(order, furthest_step=so_far.furthest, no_progress=so_far.vain))
     stop = read_stop(run)
     if stop is not None and stop.reason != "cancel":
         run.stop.unlink(missing_ok=True)
     sync_folder(run.root)
     write_event(run, "batch", Started(placed=placed), attempt=attempt)
-    return attempt
+    return None
 
 
 def job_id_of(environ: Mapping[str, str]) -> str:
@@ -78,16 +88,24 @@ def job_id_of(environ: Mapping[str, str]) -> str:
     return environ["SLURM_JOB_ID"]
 
 
-def _come_back(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> History:
-    """If Slurm started the job again without our asking, say so: the last lead's place is gone."""
-    history = read_history(run, asked)
-    if history.state is State.RUNNING:
+def _come_back(
+    run: RunDir,
+    asked: Submission,
+    history: History,
+    so_far: Progress,
+    environ: Mapping[str, str],
+) -> History:
+    """If Slurm started the job again without our asking, say so, or that it is enough."""
+    if history.state is not State.RUNNING:
+        return history
+    event = what_next(asked, history, so_far)
+    if isinstance(event, Requeued):
         count = environ.get("SLURM_RESTART_COUNT", "0")
-        detail = f"Slurm started the job again (restart {count})"
-        event = Requeued(reason="node" if history.lead_end is None else "preempt", detail=detail)
+        detail = f"Slurm started the job again (restart {count}); {event.detail}"
+        event = Requeued(reason=event.reason, detail=detail)
+    if event is not None:
         write_event(run, "batch", event, attempt=max(run.attempts(), default=0))
-        history = read_history(run, asked)
-    return history
+    return read_history(run, asked)
 
 
 def _keep_job(run: RunDir, asked: Submission, environ: Mapping[str, str], cluster: str) -> None:
@@ -177,6 +195,7 @@ def make_order(
 ) -> Order:
     """The lead's order. A batch script runs in the batch step itself, as it would without us."""
     request, once = asked.request, _runs_once(spec)
+    may_shrink = request.nodes_min < request.nodes_max and not once
     limits = [limit_s for limit_s in (given.limit_s, asked.limit_s) if limit_s is not None]
     return Order(
         run_id=asked.run_id,
@@ -204,9 +223,11 @@ def make_order(
             never_on_exit=spec.restart.never_on_exit,
         ),
         restarts_used=history.restarts_used,
+        nodes_min=None if once else request.nodes_min,
         array_index=asked.array_index,
         array_id=asked.array_id,
         agents_by=() if once else agents_by(run, request.cpus_per_node),
+        orphaned=(sys.executable, *_HEIR, str(run.root)) if may_shrink else (),
         job_env=given.job_env,
         signal_means="preempt",
         limit_warned_s=grace.warning_window_s(),

@@ -87,6 +87,12 @@ def update_nodes(job_id: str, nodes: tuple[int, int]) -> list[str]:
     return ["scontrol", "update", f"JobId={job_id}", f"NumNodes={least}-{most}"]
 
 
+def exclude(job_id: str, nodes: Sequence[str], comment: str) -> list[str]:
+    """Of a job that waits: Slurm refuses it for one that runs."""
+    listed = f"ExcNodeList={','.join(nodes)}"
+    return ["scontrol", "update", f"JobId={job_id}", listed, f"Comment={comment}"]
+
+
 def scancel(job_ids: Sequence[str]) -> list[str]:
     return ["scancel", *job_ids]
 

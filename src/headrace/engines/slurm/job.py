@@ -33,7 +33,9 @@ _WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 def main(arguments: Sequence[str]) -> int:
     run = RunDir(Path(arguments[0]))
     asked = require_submission(run)
-    begin(run, asked, os.environ)
+    over = begin(run, asked, os.environ)
+    if over is not None:
+        return over
     become_subreaper()
     lead_pid = start_lead(run)
 

@@ -1,5 +1,8 @@
 """The batch script of a run, and what it says to sbatch. Pure.
 
+A run of one size is queued again by Slurm itself when it loses a node; one that may shrink asks
+with ``--no-kill`` to keep the others, and its lead decides.
+
 The script turns into the lead. Options of the job file that only Slurm knows (``slurm.sbatch``)
 come last, so they win over ours; those that would break the run are left out, with a note.
 """
@@ -76,7 +79,8 @@ def make_script(
         *_asked(spec, request, max_time_s),
         *_array(spec, indices),
         *([("dependency", dependency)] if dependency else ()),
-        *(("chdir", "/"), ("output", output), ("open-mode", "append"), ("no-kill", "")),
+        *(("chdir", "/"), ("output", output), ("open-mode", "append")),
+        *([("no-kill", "")] if request.nodes_min < request.nodes_max else ()),
         ("requeue" if spec.restart.max else "no-requeue", ""),
         *(("signal", signal_option()), ("export", "ALL")),
         *kept,
@@ -122,8 +126,11 @@ def _asked(
     least, most = request.nodes_min, request.nodes_max
     yield "job-name", spec.name
     yield "nodes", str(least) if least == most else f"{least}-{most}"
-    yield "ntasks-per-node", str(request.ranks_per_node)
-    yield "cpus-per-task", str(request.cpus_per_rank)
+    if least == most:
+        yield "ntasks-per-node", str(request.ranks_per_node)
+        yield "cpus-per-task", str(request.cpus_per_rank)
+    else:  # with tasks a node, Slurm gives the least of nodes even where all are free
+        yield "cpus-per-task", str(request.cpus_per_node)
     if request.gpus_per_node:
         kind = f"{request.gpu_type}:" if request.gpu_type else ""
         yield "gres", f"gpu:{kind}{request.gpus_per_node}"

@@ -11,13 +11,18 @@ and what follows is said by Slurm alone: by its queue (``seeing``), or by starti
 | PREEMPTED                       | RUNNING        | requeue, if restart.on names the reason    |
 | PREEMPTED                       | COMPLETING     | left to Slurm: it cancels, or requeues     |
 | none: it died, or lost a node   | RUNNING        | requeue within restart.max and restart.on  |
+
+A requeue for the time limit, or for nodes that were lost, ends when three attempts in a row got no
+further (``progress``). Nodes that were given up are excluded from the next place (``exclude``).
 """
 
 import time
+from collections.abc import Iterable, Mapping
 
-from headrace.core.errors import EXIT_INTERRUPTED, HeadraceError
-from headrace.core.events import Ended, Requeued, StopAsked
+from headrace.core.errors import EXIT_INTERRUPTED, EXIT_TIMEOUT, HeadraceError
+from headrace.core.events import Ended, Entry, LeadStarted, Noted, Requeued, StopAsked
 from headrace.core.order import StopRequest
+from headrace.core.records import replace
 from headrace.core.rundir import RunDir, read_events
 from headrace.core.states import State
 from headrace.engines.local.history import History
@@ -25,26 +30,41 @@ from headrace.engines.local.settle import verdict
 from headrace.engines.local.submission import Submission
 from headrace.engines.slurm import commands
 from headrace.engines.slurm.call import call
+from headrace.engines.slurm.exclude import Exclusion, exclusion, given_up
 from headrace.engines.slurm.folders import read_history, read_stop, write_event
-from headrace.engines.slurm.rows import parse_fields
+from headrace.engines.slurm.progress import Progress, progress
+from headrace.engines.slurm.rows import NodeRow, parse_fields, parse_nodes
 
 _TRIES = 5
 _PAUSE_S = 2.0
 _RUNNING = "RUNNING"
+VAIN_MAX = 3
 
 
 def settle(run: RunDir, asked: Submission, job_id: str) -> int:
     """Return the exit code of the job."""
     history, attempt = read_history(run, asked), max(run.attempts(), default=0)
-    state = _RUNNING if history.state.is_final else _job_state(job_id)
-    event = decide(asked, history, state, _why_stopped(run), read_stop(run))
+    lead = list(read_events(run.events / "lead.jsonl"))
+    job = {} if history.state.is_final else _job(job_id)
+    event = decide(
+        asked,
+        history,
+        job.get("JobState", _RUNNING),
+        why_stopped(lead),
+        read_stop(run),
+        progress(lead),
+    )
     if event is None:
         return EXIT_INTERRUPTED if history.exit_code is None else history.exit_code
+    excluded = None
+    if isinstance(event, Requeued) and (bad := given_up(lead)):
+        excluded = exclusion(bad, job, _nodes(), need=asked.request.nodes_min)
+        event = replace(event, detail=f"{event.detail}; {_said(bad, excluded)}")
     write_event(run, "batch", event, attempt=attempt)
     if isinstance(event, Ended):
         return event.exit_code
     run.stop.unlink(missing_ok=True)
-    _requeue(run, job_id, attempt)
+    _requeue(run, job_id, attempt, excluded)
     return EXIT_INTERRUPTED
 
 
@@ -54,6 +74,7 @@ def decide(
     job_state: str,
     why: str | None,
     stop: StopRequest | None,
+    so_far: Progress,
 ) -> Ended | Requeued | None:
     """What to write down; None when the lead's own end stands, or Slurm has the word. Pure.
 
@@ -61,34 +82,77 @@ def decide(
     """
     if history.state.is_final or job_state != _RUNNING:
         return None
-    event = verdict(asked, history, lead_error=None)
-    if not isinstance(event, Requeued) and not (why == "time" and "time" in asked.restart_on):
-        return event
-    if why in ("requeue", "time"):
+    if why == "time" and "time" in asked.restart_on and history.lead_end is not None:
+        return _after_time(asked, history, so_far)
+    event = what_next(asked, history, so_far)
+    if isinstance(event, Requeued) and why == "requeue":
         by = "" if stop is None else f" by {stop.by}"
         return Requeued(reason=why, detail=f"stopped ({why}){by}")
     return event
 
 
-def _why_stopped(run: RunDir) -> str | None:
-    reasons = [
-        entry.event.reason
-        for entry in read_events(run.events / "lead.jsonl")
-        if isinstance(entry.event, StopAsked)
-    ]
-    return reasons[-1] if reasons else None
+def what_next(asked: Submission, history: History, so_far: Progress) -> Ended | Requeued | None:
+    """The verdict, and the loop guard: a run that loses its nodes at the same step again and again
+    is not queued again for ever."""
+    event = verdict(asked, history, lead_error=None)
+    if isinstance(event, Requeued) and event.reason == "node" and so_far.vain >= VAIN_MAX:
+        detail = f"{event.detail}; {_vain(so_far)}"
+        return Ended(state=State.NODE_FAIL, exit_code=1, detail=detail)
+    return event
 
 
-def _job_state(job_id: str) -> str:
-    """RUNNING also when Slurm does not answer: it will refuse what it must not do."""
+def _after_time(asked: Submission, history: History, so_far: Progress) -> Ended | Requeued:
+    """Again while it gets further; a program that tells no step, as often as restart.max."""
+    detail, refusal = "stopped (time)", None
+    if so_far.vain >= VAIN_MAX:
+        refusal = _vain(so_far)
+    elif so_far.furthest < 0 and len(history.attempts) > asked.restarts_max:
+        refusal = f"{asked.restarts_max} of {asked.restarts_max} restarts are used"
+    if refusal is None:
+        return Requeued(reason="time", detail=detail)
+    return Ended(state=State.TIMEOUT, exit_code=EXIT_TIMEOUT, detail=f"{detail}; {refusal}")
+
+
+def _vain(so_far: Progress) -> str:
+    return f"{so_far.vain} attempts in a row got no further than step {so_far.furthest}"
+
+
+def _said(bad: Mapping[str, str], excluded: Exclusion | None) -> str:
+    names = ", ".join(sorted(bad))
+    if excluded is None:
+        return f"not enough other nodes to keep away from {names}"
+    return f"keeps away from {names}"
+
+
+def why_stopped(lead: Iterable[Entry]) -> str | None:
+    """The present lead."""
+    reason = None
+    for entry in lead:
+        if isinstance(entry.event, LeadStarted):
+            reason = None
+        elif isinstance(entry.event, StopAsked):
+            reason = entry.event.reason
+    return reason
+
+
+def _job(job_id: str) -> dict[str, str]:
+    """Nothing when Slurm does not answer: it will refuse what it must not do."""
     try:
-        return parse_fields(call(commands.show_job(job_id)))[0].get("JobState", _RUNNING)
+        return parse_fields(call(commands.show_job(job_id)))[0]
     except (HeadraceError, IndexError):
-        return _RUNNING
+        return {}
 
 
-def _requeue(run: RunDir, job_id: str, attempt: int) -> None:
-    """Slurm kills this process soon after it has agreed."""
+def _nodes() -> list[NodeRow]:
+    try:
+        return parse_nodes(call(commands.sinfo()))
+    except HeadraceError:
+        return []
+
+
+def _requeue(run: RunDir, job_id: str, attempt: int, excluded: Exclusion | None) -> None:
+    """Slurm kills this process soon after it has agreed, but not before KillWait: we ignore its
+    SIGTERM. The job does not start again in that time."""
     problem = ""
     for _ in range(_TRIES):
         try:
@@ -97,8 +161,18 @@ def _requeue(run: RunDir, job_id: str, attempt: int) -> None:
             problem = error.why
             time.sleep(_PAUSE_S)
         else:
+            if excluded is not None:
+                _exclude(run, job_id, attempt, excluded)
             return
     detail = f"Slurm would not queue it again: {problem}"
     write_event(
         run, "batch", Ended(state=State.FAILED, exit_code=1, detail=detail), attempt=attempt
     )
+
+
+def _exclude(run: RunDir, job_id: str, attempt: int, excluded: Exclusion) -> None:
+    try:
+        call(commands.exclude(job_id, excluded.nodes, excluded.comment))
+    except HeadraceError as error:
+        text = f"Slurm would not exclude {', '.join(excluded.nodes)}: {error.why}"
+        write_event(run, "batch", Noted(level="warning", text=text), attempt=attempt)

@@ -4,43 +4,48 @@ import pytest
 from tests.unit.engines.slurm.test_seeing import ASKED
 
 from headrace.core.errors import EXIT_NODE_LOST
-from headrace.core.events import Ended, Requeued
+from headrace.core.events import Ended, Entry, Event, LeadStarted, Requeued, StopAsked
 from headrace.core.order import StopRequest
 from headrace.core.records import replace
 from headrace.core.states import State
+from headrace.engines.contract import AttemptRow
 from headrace.engines.local.history import History
-from headrace.engines.slurm.settle import decide
+from headrace.engines.slurm.progress import Progress
+from headrace.engines.slurm.settle import decide, why_stopped
 
 PREEMPTED = Ended(state="PREEMPTED", exit_code=130, detail="stopped (preempt)")
+SO_FAR = Progress()
 LEFT = History(state=State.RUNNING, begun=True, lead_end=PREEMPTED)
 
 
 def test_a_run_that_ended_by_itself_ends_its_job() -> None:
     done = History(state=State.COMPLETED, exit_code=0)
-    assert decide(ASKED, done, "RUNNING", None, None) is None
+    assert decide(ASKED, done, "RUNNING", None, None, SO_FAR) is None
 
 
 def test_a_preempted_run_is_queued_again() -> None:
-    event = decide(ASKED, LEFT, "RUNNING", "preempt", None)
+    event = decide(ASKED, LEFT, "RUNNING", "preempt", None, SO_FAR)
     assert event == Requeued(reason="preempt", detail="stopped (preempt)")
 
 
 @pytest.mark.parametrize("state", ["COMPLETING", "CANCELLED", "PREEMPTED", "TIMEOUT", "PENDING"])
 def test_a_job_that_slurm_has_begun_to_end_is_left_to_slurm(state: str) -> None:
-    assert decide(ASKED, LEFT, state, "preempt", None) is None
+    assert decide(ASKED, LEFT, state, "preempt", None, SO_FAR) is None
 
 
 def test_a_user_who_asked_for_a_requeue_is_named() -> None:
     stop = StopRequest(reason="requeue", by="ada")
-    event = decide(ASKED, LEFT, "RUNNING", "requeue", stop)
+    event = decide(ASKED, LEFT, "RUNNING", "requeue", stop, SO_FAR)
     assert event == Requeued(reason="requeue", detail="stopped (requeue) by ada")
 
 
 def test_the_time_limit_queues_again_only_where_the_job_file_says_so() -> None:
     asked = replace(ASKED, restart_on=("time",))
-    event = decide(asked, LEFT, "RUNNING", "time", None)
+    event = decide(asked, LEFT, "RUNNING", "time", None, SO_FAR)
     assert event == Requeued(reason="time", detail="stopped (time)")
-    told = decide(replace(ASKED, restart_on=("node",)), LEFT, "RUNNING", "preempt", None)
+    told = decide(
+        replace(ASKED, restart_on=("node",)), LEFT, "RUNNING", "preempt", None, Progress()
+    )
     assert isinstance(told, Ended)
 
 
@@ -52,7 +57,62 @@ def test_the_time_limit_queues_again_only_where_the_job_file_says_so() -> None:
     ],
 )
 def test_a_lead_that_died_or_lost_its_place_uses_up_a_restart(history: History) -> None:
-    assert isinstance(decide(ASKED, history, "RUNNING", None, None), Requeued)
-    last = decide(replace(ASKED, restart_on=("preempt",)), history, "RUNNING", None, None)
+    assert isinstance(decide(ASKED, history, "RUNNING", None, None, SO_FAR), Requeued)
+    last = decide(
+        replace(ASKED, restart_on=("preempt",)), history, "RUNNING", None, None, Progress()
+    )
     assert isinstance(last, Ended)
     assert last.state == "NODE_FAIL"
+
+
+def attempts(count: int) -> tuple[AttemptRow, ...]:
+    return tuple(
+        AttemptRow(
+            number=number,
+            world_size=2,
+            nodes=("n1",),
+            started_s=0.0,
+            ended_s=1.0,
+            outcome="stopped",
+            detail="",
+            step=None,
+        )
+        for number in range(count)
+    )
+
+
+def test_a_run_that_reaches_the_time_limit_at_the_same_step_again_and_again_is_given_up() -> None:
+    asked = replace(ASKED, restart_on=("time",), restarts_max=1)
+    long = replace(LEFT, attempts=attempts(40))
+    going = decide(asked, long, "RUNNING", "time", None, Progress(furthest=4_000, vain=2))
+    assert isinstance(going, Requeued)
+    event = decide(asked, long, "RUNNING", "time", None, Progress(furthest=7, vain=3))
+    assert isinstance(event, Ended)
+    assert (event.state, event.exit_code) == ("TIMEOUT", 124)
+    assert event.detail == "stopped (time); 3 attempts in a row got no further than step 7"
+
+
+def test_a_program_that_tells_no_step_reaches_its_time_limit_as_often_as_it_may_restart() -> None:
+    asked = replace(ASKED, restart_on=("time",), restarts_max=2)
+    kinds = [
+        type(decide(asked, replace(LEFT, attempts=attempts(n)), "RUNNING", "time", None, SO_FAR))
+        for n in (1, 2, 3)
+    ]
+    assert kinds == [Requeued, Requeued, Ended]
+
+
+def test_a_run_that_loses_its_nodes_at_the_same_step_again_and_again_is_given_up() -> None:
+    lost = replace(LEFT, lead_end=replace(PREEMPTED, exit_code=EXIT_NODE_LOST, detail="n2 died"))
+    event = decide(ASKED, lost, "RUNNING", None, None, Progress(furthest=7, vain=3))
+    assert isinstance(event, Ended)
+    assert event.state == "NODE_FAIL"
+    assert event.detail == "n2 died; 3 attempts in a row got no further than step 7"
+
+
+def test_a_stop_of_an_earlier_lead_explains_nothing_of_this_one() -> None:
+    started = LeadStarted(pid=1, start_ticks=1, boot_id="b")
+    asked = StopAsked(reason="time", deadline_s=1.0)
+    words: list[Event] = [started, asked, started]
+    lead = [Entry(seq=n, attempt=0, time_s=0.0, event=event) for n, event in enumerate(words)]
+    assert why_stopped(lead[:2]) == "time"
+    assert why_stopped(lead) is None

@@ -2,7 +2,6 @@
 # gpt: written by headrace; this script turns into the lead of the run.
 #SBATCH --job-name=gpt
 #SBATCH --nodes=2-8
-#SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=1
 #SBATCH --time=02:01:00
 #SBATCH --nice=5

@@ -16,7 +16,6 @@
 #SBATCH --chdir=/
 #SBATCH --output=/lustre/ada/runs/gpt-7/batch.log
 #SBATCH --open-mode=append
-#SBATCH --no-kill
 #SBATCH --requeue
 #SBATCH --signal=B:USR2@1
 #SBATCH --export=ALL

@@ -8,7 +8,6 @@
 #SBATCH --chdir=/
 #SBATCH --output='/lustre/it'"'"'s 100%%/gpt-7/batch.log'
 #SBATCH --open-mode=append
-#SBATCH --no-kill
 #SBATCH --requeue
 #SBATCH --signal=B:USR2@1
 #SBATCH --export=ALL

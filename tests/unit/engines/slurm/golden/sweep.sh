@@ -9,7 +9,6 @@
 #SBATCH --chdir=/
 #SBATCH --output=/lustre/ada/runs/gpt-7_%a/batch.log
 #SBATCH --open-mode=append
-#SBATCH --no-kill
 #SBATCH --requeue
 #SBATCH --signal=B:USR2@1
 #SBATCH --export=ALL
