@@ -8,10 +8,10 @@ from headrace.cli.clock import at, clock
 from headrace.cli.explain import facts
 from headrace.cli.priority import table
 from headrace.schedule.change import Change
-from headrace.schedule.explain import Explanation, Ranked, Sooner, Standing
+from headrace.schedule.explain import Entitlement, Explanation, Ranked, Sooner, Standing
 from headrace.schedule.forecast import Forecast, Unlimited
 from headrace.schedule.multifactor import Factor, Factors
-from headrace.schedule.reason import NotBefore, Priority
+from headrace.schedule.reason import LimitHit, NotBefore, Priority
 
 NOW_S = datetime(2026, 11, 25, 13, 0, tzinfo=UTC).timestamp()
 HOUR_S = 3600.0
@@ -49,6 +49,50 @@ def test_a_time_is_said_as_near_as_it_is(later_s: float, said: str, after_a_verb
 def test_tomorrow_is_where_the_reader_is() -> None:
     east = timezone(timedelta(hours=9))
     assert clock(NOW_S + 3 * HOUR_S, NOW_S, east) == "tomorrow 01:00"
+
+
+def test_on_slurm_it_says_slurms_word_shares_limits_and_that_the_start_is_a_bound() -> None:
+    hit = LimitHit(
+        limit="GrpTRES", resource="gpu", owner="account lab", allowed=16, used=12, needed=8
+    )
+    wall = LimitHit(
+        limit="MaxWall", resource="", owner="QOS normal", allowed=86400, used=0, needed=3600
+    )
+    found = Explanation(
+        run="big-9",
+        now_s=NOW_S,
+        reasons=(hit,),
+        forecast=Forecast(start_s=NOW_S + HOUR_S, nodes=("n1",), bound=True),
+        sooner=(
+            Sooner(change=Change(nodes=1), start_s=NOW_S),
+            Sooner(change=Change(partition="short"), start_s=NOW_S + HOUR_S / 2),
+        ),
+        word="AssocGrpGRES",
+        shares=(
+            Entitlement(account="lab", user=None, promised=0.6, used=0.94),
+            Entitlement(account="lab", user="ada", promised=None, used=0.23),
+        ),
+        limits=(hit, wall),
+        notes=("nodes out of use",),
+    )
+    assert list(facts(found, UTC)) == [
+        ("run", "big-9"),
+        (
+            "why",
+            "account lab is at its GrpTRES gpu limit: 12 of 16 in use, this run needs 8",
+        ),
+        ("slurm", "AssocGrpGRES"),
+        (
+            "shares",
+            "account lab has 60 % of the shares and 94 % of the usage; 23 % of that is ada's",
+        ),
+        ("limits", "account lab: GrpTRES gpu 12 of 16 in use, this run needs 8"),
+        ("", "QOS normal: MaxWall at most 1d, this run needs 1h"),
+        ("starts", "not before 14:00, in 1h, on n1"),
+        ("sooner", "with 1 node it starts now instead of 14:00"),
+        ("", "with partition short it starts not before 13:30"),
+        ("note", "nodes out of use"),
+    ]
 
 
 def test_an_explanation_ends_in_an_act() -> None:

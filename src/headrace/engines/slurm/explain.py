@@ -276,7 +276,9 @@ def _forecast(own: Job) -> Forecast:
     word = _word(own.reason)
     if own.start_s is not None:
         return Forecast(start_s=own.start_s, nodes=own.nodes, bound=True)
-    if word in _HELD:
+    if word == "Dependency":
+        why_not = "it starts after what it waits for has ended"
+    elif word in _HELD:
         why_not = "it does not start as things are"
     elif limits.is_limit(word):
         why_not = "Slurm reckons no start for a run that a limit holds back"
