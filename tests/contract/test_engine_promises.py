@@ -213,10 +213,42 @@ def test_a_name_that_is_no_run_is_not_found(place: Place) -> None:
 
 def test_a_field_that_the_engine_cannot_honour_is_refused(place: Place) -> None:
     with pytest.raises(HeadraceError) as error:
-        place.submit("true", image="model.sif")
+        place.submit("true", image="docker://python:3.12")
     assert error.value.exit_status == 4
-    assert "model.sif" in error.value.problem
+    assert "docker://python:3.12" in error.value.problem
+    assert "apptainer pull python.sif docker://python:3.12" in error.value.remedy
     assert place.door.runs(ended=True) == []
+
+
+APPTAINER = """#!/bin/sh
+[ "$1" = exec ] || exit 64
+shift
+while [ "${1#--}" != "$1" ]; do
+    [ "$1" = --bind ] && bound="$bound $2"
+    [ "$1" = --pwd ] && cd "$2"
+    [ "$1" = --nv ] || shift
+    shift
+done
+[ -f "$1" ] || { echo "FATAL: could not open image $1" >&2; exit 255; }
+export IMAGE="$1" BOUND="$bound"
+shift
+exec "$@"
+"""
+
+
+def test_ranks_run_in_the_image_and_a_killed_one_is_started_in_it_again(place: Place) -> None:
+    programs = place.folder / "programs"
+    programs.mkdir()
+    (programs / "apptainer").write_text(APPTAINER)
+    (programs / "apptainer").chmod(0o755)
+    (place.folder / "model.sif").touch()
+    place.environ["PATH"] = f"{programs}:{place.environ['PATH']}"
+    script = 'echo rank $RANK in $IMAGE; mkdir again && kill -9 $$; [ "$BOUND" ]'
+    given = place.submit("sh", "-c", script, image="model.sif", restart={"on": ["error"]})
+    (row,) = place.end(given.id)
+    assert (row.state, row.attempts) == (State.COMPLETED, 2)
+    said = place.log(given.id).count(f"rank 0 in {place.folder}/model.sif")
+    assert said == 2
 
 
 def test_a_dry_run_shows_what_would_be_sent_and_starts_nothing(place: Place) -> None:

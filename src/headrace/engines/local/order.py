@@ -7,6 +7,7 @@ from headrace.core.order import Order, RestartPolicy
 from headrace.core.rundir import RunDir
 from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
+from headrace.spec.image import in_image
 
 if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
@@ -37,7 +38,9 @@ def make_order(
         ranks_per_node=1 if once else request.ranks_per_node,
         cpus_per_rank=request.cpus_per_node if once else request.cpus_per_rank,
         framework=spec.framework,
-        command=(*spec.interpreter, str(run.script)) if spec.script else spec.argv,
+        command=(*spec.interpreter, str(run.script))
+        if spec.script
+        else in_image(spec, spec.argv, run=run.root, gpus=request.gpus_per_node),
         workdir=str(spec.workdir),
         env=dict(spec.env),
         environment_file=str(run.environment),

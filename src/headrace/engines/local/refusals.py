@@ -11,11 +11,14 @@ from headrace.schedule.pool import Pool, shape_of
 from headrace.schedule.reason import sentence
 from headrace.schedule.request import Request, describe
 from headrace.schedule.shortage import never_fits
+from headrace.spec.image import refusal_of
 
 if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
 
-REFUSED_FIELDS = (*("image", "data.stage", "constraint", "framework", "restart.on: time"),)
+REFUSED_FIELDS = (
+    *("image: docker://...", "data.stage", "constraint", "framework", "restart.on: time"),
+)
 _FRAMEWORKS = ("torch", "none")
 
 
@@ -83,13 +86,9 @@ def words(nodes: tuple[int, int]) -> str:
 
 def require_possible(spec: "JobSpec", site: Site) -> None:
     """Raise ``FieldRefused`` for the first field that cannot be honoured."""
-    if spec.image is not None:
-        raise FieldRefused(
-            "image",
-            spec.image,
-            why="the local engine starts no containers",
-            remedy="remove image, and use an environment of your own (venv, conda, modules)",
-        )
+    refusal = refusal_of(spec)
+    if spec.image is not None and refusal is not None:
+        raise FieldRefused("image", spec.image, why=refusal.why, remedy=refusal.remedy)
     if spec.account is not None and not site.accounts:
         raise FieldRefused(
             "account",

@@ -14,24 +14,21 @@ from headrace.engines.slurm.facts import Facts
 from headrace.engines.slurm.room import time_notes
 from headrace.schedule.request import Request
 from headrace.spec.family import element_spec, expand
+from headrace.spec.image import refusal_of
 from headrace.spec.write import to_yaml
 
 if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
 
-REFUSED_FIELDS = ("image", "data.stage", "framework")
+REFUSED_FIELDS = ("image: docker://...", "data.stage", "framework")
 _FRAMEWORKS = ("torch", "mpi", "none")
 
 
 def require_possible(spec: "JobSpec", facts: Facts) -> None:
     """Raise ``NotOnSlurm`` or ``ArrayTooLarge`` for the first thing that cannot be honoured."""
-    if spec.image is not None:
-        raise NotOnSlurm(
-            "image",
-            spec.image,
-            why="Headrace starts no containers on Slurm yet",
-            remedy="remove image and use an environment of your own, or call apptainer in run:",
-        )
+    refusal = refusal_of(spec)
+    if spec.image is not None and refusal is not None:
+        raise NotOnSlurm("image", spec.image, why=refusal.why, remedy=refusal.remedy)
     for source in spec.data:
         if source.stage is not None:
             raise NotOnSlurm(

@@ -30,6 +30,7 @@ from headrace.engines.slurm.measured import measured
 from headrace.engines.slurm.progress import Progress, progress
 from headrace.engines.slurm.rows import parse_config, parse_fields, parse_time_s
 from headrace.engines.slurm.settle import what_next
+from headrace.spec.image import in_image
 from headrace.spec.job import JobSpec
 from headrace.spec.load import read_submitted
 
@@ -205,7 +206,7 @@ def make_order(
         ranks_per_node=1 if once else request.ranks_per_node,
         cpus_per_rank=request.cpus_per_node if once else request.cpus_per_rank,
         framework=spec.framework,
-        command=_command(spec, run),
+        command=_command(spec, run, gpus=request.gpus_per_node),
         workdir=str(spec.workdir),
         env=dict(spec.env),
         environment_file=str(run.environment),
@@ -239,10 +240,11 @@ def _runs_once(spec: JobSpec) -> bool:
     return spec.script_semantics or spec.framework == "mpi"
 
 
-def _command(spec: JobSpec, run: RunDir) -> tuple[str, ...]:
+def _command(spec: JobSpec, run: RunDir, *, gpus: int) -> tuple[str, ...]:
     if spec.script:
         return (*spec.interpreter, str(run.script))
-    return ("srun", *spec.argv) if spec.framework == "mpi" else spec.argv
+    rank = in_image(spec, spec.argv, run=run.root, gpus=gpus)
+    return ("srun", *rank) if spec.framework == "mpi" else rank
 
 
 def mpi_environment(spec: JobSpec, facts: Facts, environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,77 @@
+"""Apptainer's command line beside golden ones, and the images that are refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.spec import make
+from headrace.spec.image import in_image, refusal_of
+from headrace.spec.job import JobSpec
+
+
+def job(**fields: Any) -> JobSpec:  # noqa: ANN401
+    given = {"command": ("python", "train.py", "--lr", "3e-4")} | fields
+    return make(name="gpt", cwd=Path("/home/ada/gpt"), **given)
+
+
+GOLDEN = {
+    "model.sif": (
+        "apptainer exec --bind /lustre/ada/runs --bind /home/ada/gpt --pwd /home/ada/gpt "
+        "/home/ada/gpt/model.sif python train.py --lr 3e-4"
+    ),
+    "/apps/images/torch": (
+        "apptainer exec --bind /lustre/ada/runs --bind /home/ada/gpt --pwd /home/ada/gpt "
+        "/apps/images/torch python train.py --lr 3e-4"
+    ),
+}
+
+
+@pytest.mark.parametrize("image", GOLDEN)
+def test_a_rank_is_started_in_the_image_where_it_would_run_without_it(image: str) -> None:
+    spec = job(image=image)
+    assert refusal_of(spec) is None
+    found = in_image(spec, spec.argv, run=Path("/lustre/ada/runs/gpt-7"), gpus=0)
+    assert " ".join(found) == GOLDEN[image]
+
+
+def test_gpus_and_data_reach_the_container() -> None:
+    spec = job(image="model.sif", data=["/data/corpus", "hf://books"])
+    words = in_image(spec, spec.argv, run=Path("/lustre/ada/runs/gpt-7"), gpus=8)
+    assert words[2] == "--nv"
+    assert words[words.index("/data/corpus") - 1] == "--bind"
+    assert "hf://books" not in words
+
+
+def test_without_an_image_the_program_is_started_as_it_is() -> None:
+    spec = job()
+    assert refusal_of(spec) is None
+    assert in_image(spec, spec.argv, run=Path("/runs/gpt-7"), gpus=8) == spec.argv
+
+
+@pytest.mark.parametrize(
+    ("image", "remedy"),
+    [
+        ("~/model.sif", "write the whole path"),
+        (
+            "docker://python:3.12",
+            "apptainer pull python.sif docker://python:3.12, then image: python.sif",
+        ),
+        (
+            "nvcr.io/nvidia/pytorch:25.01-py3",
+            "apptainer pull pytorch.sif docker://nvcr.io/nvidia/pytorch:25.01-py3, "
+            "then image: pytorch.sif",
+        ),
+        (
+            "nvcr.io#nvidia/pytorch:25.01-py3",
+            "apptainer pull pytorch.sif docker://nvcr.io/nvidia/pytorch:25.01-py3, "
+            "then image: pytorch.sif",
+        ),
+    ],
+)
+def test_a_reference_is_refused_with_the_command_that_makes_a_file_of_it(
+    image: str, remedy: str
+) -> None:
+    refusal = refusal_of(job(image=image))
+    assert refusal is not None
+    assert refusal.remedy == remedy
