@@ -5,8 +5,9 @@ i-th chunk of them. The outcome of each is on disk before the next begins. A ran
 again passes over the calls that all ranks have answered, so that a call gives one result however
 often its run is queued again.
 
-A function whose training session was stopped has not been answered, whatever it returned.
-On SIGTERM a callable with a method ``checkpoint`` says how to go on, and the rank leaves.
+A function whose training session was stopped has not been answered, whatever it returned, nor has
+one that raises after it was told to leave. On SIGTERM a callable with a method ``checkpoint`` says
+how to go on, and the rank leaves.
 """
 
 import os
@@ -18,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from headrace.core.events import StopAsked
+from headrace.core.rundir import RunDir, read_events
 from headrace.launch.calls import (
     Call,
     Name,
@@ -78,8 +81,11 @@ def make(path: Path, index: int, environ: Mapping[str, str]) -> int:
     try:
         value = call.function(*call.args, **call.kwargs)
     except BaseException as error:
-        trace = error.__traceback__
-        return _failed(outcome, error, trace.tb_next if trace else None)
+        trace = error.__traceback__ and error.__traceback__.tb_next
+        if asked_to_stop(environ, name.attempt):
+            traceback.print_exception(type(error), error, trace)
+            return _EXIT_TERMINATED
+        return _failed(outcome, error, trace)
     if _stopped():
         sys.stderr.write("headrace: training was stopped; the call is made again if the run is\n")
         return 0
@@ -88,6 +94,15 @@ def make(path: Path, index: int, environ: Mapping[str, str]) -> int:
         return 0
     sys.stderr.write(f"headrace: {read_outcome(outcome)[0].summary}\n")
     return 1
+
+
+def asked_to_stop(environ: Mapping[str, str], attempt: int) -> bool:
+    """Whether the agent has told this node's ranks to leave: what they raise then is no answer."""
+    if "HEADRACE_RUN_DIR" not in environ:
+        return False
+    run = RunDir(Path(environ["HEADRACE_RUN_DIR"]))
+    told = read_events(run.events / f"agent-{environ['HEADRACE_NODE']}.jsonl")
+    return any(isinstance(one.event, StopAsked) and one.attempt == attempt for one in told)
 
 
 def _stopped() -> bool:

@@ -129,6 +129,19 @@ def test_a_result_that_lies_there_when_its_run_is_seen_to_have_ended_is_not_lost
     assert job.result(30) == "there"
 
 
+def test_a_result_that_is_seen_before_its_job_is_known_is_not_lost(desk: Desk) -> None:
+    """A large array has elements that are done before all of it is submitted."""
+    other, late = desk.jobs(2)
+    late.become_cancelled()
+    write_value(desk.outcomes / "1.0.0-1", "early")
+    until(lambda: "1.0.0-1" in desk.watch._seen)
+    again: Job[Any] = Job(desk.watch)
+    again.submitted("fit-1_1", desk.folder / "fit-1_1", family="fit-1", number=1)
+    desk.watch.add([again])
+    assert again.result(30) == "early"
+    assert not other.done()
+
+
 def test_all_ranks_of_one_attempt_make_a_result(desk: Desk) -> None:
     (job,) = desk.jobs(1)
     write_value(desk.outcomes / "0.0.0-2", "a0")

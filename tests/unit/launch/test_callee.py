@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace.core.events import StopAsked
+from headrace.core.rundir import EventWriter, RunDir
 from headrace.launch.callee import is_answered, make
 from headrace.launch.calls import (
     Call,
@@ -65,6 +67,20 @@ def test_a_function_whose_training_was_stopped_has_no_result(
     write_calls(calls, [Call(int)])
     assert make(calls, 0, {}) == 0
     assert list(outcomes_folder(calls.parent).iterdir()) == []
+
+
+def test_what_a_function_raises_when_it_was_told_to_leave_is_no_result(
+    calls: Path, tmp_path: Path
+) -> None:
+    environ = {"HEADRACE_RUN_DIR": str(tmp_path / "run"), "HEADRACE_NODE": "n1"}
+    events = EventWriter(RunDir(tmp_path / "run"), "agent-n1", now_s=lambda: 0.0)
+    events.write(StopAsked(reason="preempt", deadline_s=9.0), attempt=1)
+    events.close()
+    write_calls(calls, [Call(sys.exit, (0,))])
+    assert make(calls, 0, environ | {"HEADRACE_ATTEMPT": "1"}) == 143
+    assert list(outcomes_folder(calls.parent).iterdir()) == []
+    assert make(calls, 0, environ | {"HEADRACE_ATTEMPT": "2"}) == 1
+    assert [path.name for path in outcomes_folder(calls.parent).iterdir()] == ["0.2.0-1"]
 
 
 def test_a_call_that_exits_is_an_error_with_its_own_code(calls: Path) -> None:

@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.control.door import Door
 from headrace.control.executor.errors import (
@@ -39,10 +39,17 @@ from headrace.launch.calls import (
 
 _PAUSE_MIN_S, _PAUSE_MAX_S = 0.05, 1.0
 _LOOK_S, _FIRST_LOOK_S, _COSTS = 2.0, 0.5, 20.0
+_TROUBLE_S = 20.0
 _ONE_BY_ONE = 8
 _log = logging.getLogger("headrace.executor")
 
-Arrived = tuple[Outcome, Callable[[], Any]]
+
+class Arrived(NamedTuple):
+    """``load``: unpickles what came with the outcome."""
+
+    name: Name
+    outcome: Outcome
+    load: Callable[[], Any]
 
 
 class Watch:
@@ -59,6 +66,7 @@ class Watch:
         self._changed = threading.Condition()
         self._open: dict[int, Job[Any]] = {}
         self._thread: threading.Thread | None = None
+        self._fresh: list[int] = []
         self._seen: set[str] = set()
         self._arrived: dict[int, dict[int, dict[int, Arrived]]] = defaultdict(dict)
         self._states: dict[str, State] = {}
@@ -67,8 +75,11 @@ class Watch:
         self.looks = 0
 
     def add(self, jobs: Iterable[Job[Any]]) -> None:
+        """Their results may be there already, and may have been seen already."""
         with self._changed:
-            self._open |= {job.number: job for job in jobs}
+            added = {job.number: job for job in jobs}
+            self._open |= added
+            self._fresh.extend(added)
             if self._thread is None and self._open:
                 self._thread = threading.Thread(
                     target=self._work, name="headrace-results", daemon=True
@@ -129,7 +140,7 @@ class Watch:
                 self._troubled = False
             except Exception as error:  # whoever waits for a result must not wait for ever
                 found = False
-                look_at_s = time.monotonic() + _COSTS
+                look_at_s = time.monotonic() + _TROUBLE_S
                 if not self._troubled:
                     _log.warning("results cannot be seen now; they are looked for again: %s", error)
                 self._troubled = True
@@ -144,37 +155,40 @@ class Watch:
         """Whether there was something new."""
         self.looks += 1
         refresh(self._folder)
+        with self._changed:
+            early, self._fresh = [n for n in self._fresh if n in self._arrived], []
+        for number in early:
+            for attempt in list(self._arrived[number].values()):
+                self._judge(attempt)
         new = sorted(set(os.listdir(self._folder)) - self._seen)
         for text in new:
             if (name := parse_name(text)) is not None:
-                arrived = _read(self._folder / text)
-                self._arrived[name.number].setdefault(name.attempt, {})[name.rank] = arrived
-                self._judge(name)
+                attempt = self._arrived[name.number].setdefault(name.attempt, {})
+                attempt[name.rank] = _read(self._folder / text, name)
+                self._judge(attempt)
             self._seen.add(text)
-        return bool(new)
+        return bool(new or early)
 
-    def _judge(self, name: Name) -> None:
-        """Settle the job if this outcome was the last that it needed."""
+    def _judge(self, attempt: dict[int, Arrived]) -> None:
+        """Settle its job, if that needs no more outcomes."""
+        name = next(iter(attempt.values())).name
         with self._changed:
             job = self._open.get(name.number)
         if job is None:
             return
-        attempt = self._arrived[name.number][name.attempt]
-        if attempt[name.rank][0].kind != "value":
-            if job.error_is_final:
-                self._settle(job, attempt)
-        elif len(attempt) == name.ranks:
+        failed = any(one.outcome.kind != "value" for one in attempt.values())
+        if job.error_is_final if failed else len(attempt) == name.ranks:
             self._settle(job, attempt)
 
     def _settle(self, job: Job[Any], attempt: dict[int, Arrived]) -> None:
         """With the value of all ranks, or the error of the first of them that has one."""
         ordered = [attempt[rank] for rank in sorted(attempt)]
-        bad = next(((outcome, load) for outcome, load in ordered if outcome.kind != "value"), None)
+        bad = next((one for one in ordered if one.outcome.kind != "value"), None)
         if bad is not None:
-            job.become_error(_error(job.job_id, *bad))
+            job.become_error(_error(job.job_id, bad.outcome, bad.load))
         else:
             try:
-                values = [load() for _, load in ordered]
+                values = [one.load() for one in ordered]
             except BaseException as error:  # unpickling runs anybody's code
                 why = f"unpickling it raised {type(error).__name__}: {error}"
                 job.become_error(ResultUnreadable(job.job_id, why))
@@ -209,8 +223,9 @@ class Watch:
 
     def _lose(self, job: Job[Any], row: RunRow | None) -> None:
         attempts = self._arrived.get(job.number, {})
-        if attempts and any(one.kind != "value" for one, _ in attempts[max(attempts)].values()):
-            self._settle(job, attempts[max(attempts)])
+        last = attempts[max(attempts)] if attempts else {}
+        if any(one.outcome.kind != "value" for one in last.values()):
+            self._settle(job, last)
             return
         state = State.UNKNOWN if row is None else row.state
         reason = "its run directory is gone" if row is None else row.reason
@@ -231,12 +246,13 @@ def _rows_of(door: Door, jobs: Sequence[Job[Any]]) -> dict[str, RunRow]:
     return found
 
 
-def _read(path: Path) -> Arrived:
+def _read(path: Path, name: Name) -> Arrived:
     """Raise ``OSError``: it is read again then."""
     try:
-        return read_outcome(path)
+        return Arrived(name, *read_outcome(path))
     except DecodeError as error:
-        return Outcome(kind="lost", summary=f"{path} is damaged: {error}"), lambda: None
+        damaged = Outcome(kind="lost", summary=f"{path} is damaged: {error}")
+        return Arrived(name, damaged, lambda: None)
 
 
 def _error(job_id: str, outcome: Outcome, load: Callable[[], Any]) -> BaseException:
