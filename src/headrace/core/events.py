@@ -134,6 +134,17 @@ class NodeLost(Tagged, frozen=True, kw_only=True):
     given_up: bool = False
 
 
+class NodeFinding(Tagged, frozen=True, kw_only=True):
+    """Seen on ``nodes`` before ranks start there. ``level``: note, warning, or hard: the run cannot
+    be there. ``check``: memlock, shm, clock, processes, gpu, versions, network."""
+
+    nodes: tuple[str, ...]
+    check: str
+    level: str
+    text: str
+    remedy: str
+
+
 class TreeKilled(Tagged, frozen=True, kw_only=True):
     """A guard, agent, lead or engine killed what an attempt left behind."""
 
@@ -226,6 +237,7 @@ Event = (
     | RankStarted
     | RankExited
     | NodeLost
+    | NodeFinding
     | TreeKilled
     | Metered
     | StopAsked

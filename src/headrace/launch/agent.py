@@ -9,12 +9,11 @@ One thread, one selector. What the agent decides is little: the lead decides.
 
 import contextlib
 import os
-import secrets
 import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from headrace.cluster.nodes.sample import Sampler
@@ -32,15 +31,19 @@ from headrace.core.events import (
     Up,
 )
 from headrace.core.order import Order, Placement, RankPlace
-from headrace.core.process import become_subreaper, identify, marked, send_signal
+from headrace.core.process import become_subreaper, identify, send_signal
 from headrace.core.records import decode, encode, read_record
 from headrace.core.rundir import EventWriter, RunDir
+from headrace.launch import probe, tree, wire
 from headrace.launch import rank as ranks
-from headrace.launch import tree, wire
+from headrace.launch.facts import Neighbour
 from headrace.launch.found import find
 from headrace.launch.logfile import LogFile
+from headrace.launch.meet import meet
+from headrace.launch.preflight import on_several_hosts
 from headrace.launch.rank import Rank
 from headrace.launch.ranks import rank_environment
+from headrace.launch.reach import Answerer, socket_interfaces, unreached
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 _SAMPLE_S = 1.0
@@ -52,13 +55,22 @@ _CLEAR_PAUSE_S = 0.05
 class Agent:
     """State of one node's agent; ``serve`` runs it until the run is over."""
 
-    def __init__(self, run: RunDir, node: str, channel: wire.Channel, guard_pidfd: int) -> None:
+    def __init__(
+        self,
+        run: RunDir,
+        node: str,
+        channel: wire.Channel,
+        guard_pidfd: int,
+        *,
+        clock: wire.Clock,
+    ) -> None:
         self._run = run
         self._node = node
         self._channel = channel
+        self._clock = clock
         self._order = read_record(run.order, Order)
-        given = next((one for one in self._order.placed if one.node == node), None)
-        self._found = None if given is None or given.cpus else find(os.environ)
+        self._given = next(one for one in self._order.placed if one.node == node)
+        self._found = None if self._given.cpus else find(os.environ)
         self._events = EventWriter(run, f"agent-{node}", now_s=time.time)
         self._selector = selectors.DefaultSelector()
         self._selector.register(channel, selectors.EVENT_READ, self._hear_lead)
@@ -81,6 +93,8 @@ class Agent:
         self._next_beat_s = 0.0
         self._next_sample_s = 0.0
         self._port: socket.socket | None = None
+        self._answerer: Answerer | None = None
+        self._network: Mapping[str, str] = {}
         self._leaving = False
         self._lead_lost = False
 
@@ -91,6 +105,7 @@ class Agent:
 
         Return whether the lead was there to the end.
         """
+        self._look()
         self._report_idle()
         while not self._leaving:
             for key, _ in self._selector.select(self._timeout_s()):
@@ -150,6 +165,8 @@ class Agent:
         for line in self._channel.lines():
             self._heard_lead_at_s = time.monotonic()
             match wire.decode_to_agent(line):
+                case wire.Reach(others=others):
+                    self._reach(others)
                 case wire.Launch() as launch:
                     self._start_attempt(launch)
                 case wire.Stop(reason=reason, deadline_s=deadline_s):
@@ -169,6 +186,32 @@ class Agent:
         with contextlib.suppress(BlockingIOError):
             for number in self._signals.recv(64):
                 self._channel.send(wire.Warned(signal=number))
+
+    def _look(self) -> None:
+        """Tell the lead what the node is like; from then on answer other nodes."""
+        order, here = self._order, self._given
+        names = [str(gpu) for gpu in here.gpus] if self._found is None else self._found.gpu_names
+        facts = probe.look(here.address, names)
+        if on_several_hosts(order):
+            self._answerer = Answerer(self._node)
+            self._selector.register(self._answerer, selectors.EVENT_READ, self._answerer.answer)
+            facts = probe.look_around(
+                facts,
+                port=self._answerer.port,
+                clock=self._clock,
+                survivors=probe.ranks_left(self._run.root, self._node),
+                argv=order.command,
+                environment=self._submitter() | order.env,
+            )
+            self._network = socket_interfaces(facts.interface)
+        self._channel.send(wire.Looked(facts=facts))
+
+    def _reach(self, others: Sequence[Neighbour]) -> None:
+        assert self._answerer is not None
+        self._channel.send(wire.Reached(failed=unreached(others, self._answerer)))
+
+    def _submitter(self) -> dict[str, str]:
+        return decode(Path(self._order.environment_file).read_bytes(), dict[str, str])
 
     def _report_idle(self) -> None:
         """Hold a port for the next rendezvous and say that the node is clear.
@@ -253,7 +296,6 @@ class Agent:
 
     def _start_one(self, argv: tuple[str, ...], place: RankPlace) -> Rank:
         assert self._launch is not None
-        submitter = decode(Path(self._order.environment_file).read_bytes(), dict[str, str])
         environment = rank_environment(
             order=self._order,
             placement=self._launch.placement,
@@ -261,7 +303,7 @@ class Agent:
             master_address=self._launch.master_address,
             master_port=self._launch.master_port,
             run_dir=self._run.root,
-            submitter=submitter,
+            submitter={**self._network, **self._submitter()},
             found=None if self._found is None else self._found.environment,
         )
         started = ranks.start(
@@ -412,41 +454,15 @@ def hold_port() -> socket.socket:
 def clear_node(run: RunDir, node: str) -> None:
     """Kill what an agent before us, started by other hands, may have left of the run on this node.
 
-    Ranks carry both marks from birth; agents and leads do not.
+    What cannot be killed is a finding of the checks.
     """
     for _ in range(_CLEAR_ROUNDS):
-        ranks_left = set(marked("HEADRACE_RUN_DIR", str(run.root))) & set(
-            marked("HEADRACE_NODE", node)
-        )
-        if not ranks_left:
+        left = probe.ranks_left(run.root, node)
+        if not left:
             return
-        for process in filter(None, map(identify, sorted(ranks_left))):
+        for process in filter(None, map(identify, left)):
             send_signal(process, signal.SIGKILL)
         time.sleep(_CLEAR_PAUSE_S)
-
-
-def connect(run: RunDir, node: str, host: str, port: int) -> wire.Channel:
-    """Reach the lead and prove to each other that both belong to this run.
-
-    Raise ``ConnectionError`` when the other end does not know the run's secret, ``OSError`` when
-    there is none.
-    """
-    secret = (run.root / "secret").read_text()
-    connection = socket.create_connection((host, port), timeout=wire.SILENCE_S)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    stream = connection.makefile("rwb", buffering=0)
-    challenge = wire.decode_to_agent(stream.readline())
-    if not isinstance(challenge, wire.Challenge):
-        raise ConnectionError("the lead sent no challenge")
-    nonce = secrets.token_hex(16)
-    answer = wire.proof(secret, "agent", challenge.nonce, node)
-    stream.write(encode(wire.Hello(node=node, nonce=nonce, proof=answer)) + b"\n")
-    welcome = wire.decode_to_agent(stream.readline())
-    if not isinstance(welcome, wire.Welcome) or not wire.proves(
-        welcome.proof, secret, "lead", nonce, node
-    ):
-        raise ConnectionError("the other end of the lead's port does not know the run's secret")
-    return wire.Channel(connection)
 
 
 def serve(run: RunDir, node: str, host: str, port: int, guard_pid: int) -> bool:
@@ -457,4 +473,5 @@ def serve(run: RunDir, node: str, host: str, port: int, guard_pid: int) -> bool:
     if os.getppid() != guard_pid:
         return True
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    return Agent(run, node, connect(run, node, host, port), guard_pidfd).serve()
+    channel, clock = meet(run, node, host, port)
+    return Agent(run, node, channel, guard_pidfd, clock=clock).serve()

@@ -16,19 +16,22 @@ _PASSED_ON = (
 
 
 class Found(Record, frozen=True, kw_only=True):
-    """``gpus``: their numbers, or 0 to n-1 for n that have other names."""
+    """``gpus``: their numbers, or 0 to n-1 for n that have other names, ``gpu_names``."""
 
     cpus: tuple[int, ...]
     gpus: tuple[int, ...]
+    gpu_names: tuple[str, ...]
     environment: dict[str, str]
 
 
 def find(environ: Mapping[str, str]) -> Found:
     """Of this process."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES", "")
     passed_on = {name: environ[name] for name in _PASSED_ON if name in environ}
     return Found(
         cpus=tuple(sorted(os.sched_getaffinity(0))),
-        gpus=numbers(environ.get("CUDA_VISIBLE_DEVICES", "")),
+        gpus=numbers(visible),
+        gpu_names=tuple(name for name in visible.split(",") if name),
         environment=passed_on,
     )
 

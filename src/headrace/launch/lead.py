@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from headrace.core import events
@@ -37,6 +37,8 @@ from headrace.core.records import (
 from headrace.core.rundir import EventWriter, RunDir
 from headrace.launch import holder, supervisor, tree, wire
 from headrace.launch.holder import Holder
+from headrace.launch.judge import given_up
+from headrace.launch.preflight import Preflight
 from headrace.launch.ranks import place_ranks
 
 _AGENT_START_S = 60.0
@@ -79,6 +81,8 @@ class Lead:
         self._peers: list[Peer] = []
         self._holders: list[Holder] = []
         self._vain_starts: Counter[str] = Counter()
+        self._checks = Preflight(order)
+        self._clear: set[str] = set()
         self._next_beat_s = 0.0
         self._ended: events.Ended | None = None
         now_s = time.monotonic()
@@ -255,6 +259,8 @@ class Lead:
 
     def _lose_node(self, node: str, detail: str) -> None:
         """Whatever is left of the node's agent goes; a new one is started, unless that is vain."""
+        self._checks.lost(node)
+        self._clear.discard(node)
         for peer in [peer for peer in self._peers if peer.node == node]:
             self._close(peer)
         for held in self._holders:
@@ -263,12 +269,13 @@ class Lead:
                 return
             held.nodes.discard(node)  # without us, its agent leaves by itself
         self._vain_starts[node] += 1
-        given_up = self._vain_starts[node] > _AGENT_STARTS
-        self._write(events.NodeLost(node=node, detail=detail, given_up=given_up))
-        gone = supervisor.NodeDead if given_up else supervisor.NodeGone
+        vain = self._vain_starts[node] > _AGENT_STARTS
+        self._write(events.NodeLost(node=node, detail=detail, given_up=vain))
+        gone = supervisor.NodeDead if vain else supervisor.NodeGone
         self._feed(gone(node, detail))
-        if self._ended is None and not given_up:
+        if self._ended is None and not vain:
             self._start_agents([node])
+        self._check()
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -305,14 +312,21 @@ class Lead:
             return
         peer.node = message.node
         answer = wire.proof(self._secret, "lead", message.nonce, message.node)
-        peer.channel.send(wire.Welcome(proof=answer))
+        peer.channel.send(wire.Welcome(proof=answer, time_s=time.time()))
 
     def _take(self, peer: Peer, node: str, message: wire.ToLead) -> None:
         match message:
             case wire.Idle():
                 peer.idle = message
                 self._vain_starts[node] = 0
-                self._feed(supervisor.NodeReady(node))
+                self._clear.add(node)
+                self._check()
+            case wire.Looked(facts=facts):
+                self._checks.looked(node, facts)
+                self._check()
+            case wire.Reached(failed=failed):
+                self._checks.reached(node, failed)
+                self._check()
             case wire.Warned():
                 self._stop()
             case wire.RankGone(rank=rank, exit_code=exit_code):
@@ -325,6 +339,39 @@ class Lead:
                 self._feed(supervisor.MemoryExceeded(node, detail))
             case _:
                 pass
+
+    def _check(self) -> None:
+        """Let nodes that are clear go on when all have been checked, those that cannot be used not
+        at all."""
+        nodes = [one.node for one in self._order.placed if one.node in self._state.nodes]
+        asked = self._checks.whom_to_reach(nodes)
+        for peer in self._peers:
+            if peer.node in asked:
+                peer.channel.send(wire.Reach(others=asked[peer.node]))
+        findings = self._checks.findings(nodes)
+        for finding in findings or ():
+            self._write(finding)
+        self._give_up(given_up(findings or ()))
+        if self._checks.passed:
+            for node in sorted(self._clear):
+                self._clear.discard(node)
+                self._feed(supervisor.NodeReady(node))
+
+    def _give_up(self, bad: Mapping[str, str]) -> None:
+        """All are named before the run may end for the first."""
+        for node, detail in bad.items():
+            self._clear.discard(node)
+            self._write(events.NodeLost(node=node, detail=detail, given_up=True))
+            self._send_home(node)
+        for node, detail in bad.items():
+            self._feed(supervisor.NodeDead(node, detail))
+
+    def _send_home(self, node: str) -> None:
+        for peer in [peer for peer in self._peers if peer.node == node]:
+            peer.channel.send(wire.Bye())
+            self._close(peer)
+        for held in self._holders:
+            held.nodes.discard(node)
 
     def _drop(self, peer: Peer, detail: str) -> None:
         self._close(peer)

@@ -98,7 +98,7 @@ class NodeGone:
 
 @dataclass(frozen=True)
 class NodeDead:
-    """No agent comes up on the node any more: the run goes on without it, or elsewhere."""
+    """The node cannot be used: the run goes on without it, or elsewhere."""
 
     node: str
     detail: str
@@ -258,7 +258,7 @@ def next_wake_s(run: Run) -> float | None:
 
 def _node_dead(run: Run, node: str, detail: str, now_s: float) -> tuple[Run, list[Effect]]:
     """Go on without it, if the run may."""
-    lost = Outcome("node", f"no agent can be brought up on node {node}: {detail}", EXIT_NODE_LOST)
+    lost = Outcome("node", f"node {node} cannot be used: {detail}", EXIT_NODE_LOST)
     rest = run.nodes - {node}
     if run.nodes_min is None or len(rest) < run.nodes_min or "node" not in run.restart.on:
         return _end(run, State.PREEMPTED, lost)

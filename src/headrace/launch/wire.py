@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from headrace.core.order import Placement
 from headrace.core.records import LineDecoder, Record, Tagged, encode
+from headrace.launch.facts import Neighbour, NodeFacts
 
 BEAT_S = 2.0
 SILENCE_S = 30.0
@@ -27,7 +28,16 @@ class Challenge(Tagged, frozen=True, kw_only=True):
 
 
 class Welcome(Tagged, frozen=True, kw_only=True):
+    """``time_s``: the lead's clock, since 1970."""
+
     proof: str
+    time_s: float
+
+
+class Reach(Tagged, frozen=True, kw_only=True):
+    """Try to reach these."""
+
+    others: tuple[Neighbour, ...]
 
 
 class Launch(Tagged, frozen=True, kw_only=True):
@@ -67,6 +77,18 @@ class Hello(Tagged, frozen=True, kw_only=True):
     node: str
     nonce: str
     proof: str
+
+
+class Looked(Tagged, frozen=True, kw_only=True):
+    """Sent once, before anything else: what the agent sees on its node."""
+
+    facts: NodeFacts
+
+
+class Reached(Tagged, frozen=True, kw_only=True):
+    """``failed``: node -> what happened."""
+
+    failed: dict[str, str]
 
 
 class Idle(Tagged, frozen=True, kw_only=True):
@@ -109,8 +131,10 @@ class OverMemory(Tagged, frozen=True, kw_only=True):
     detail: str
 
 
-ToAgent = Challenge | Welcome | Launch | Stop | Dump | Kill | Bye | Beat
-ToLead = Hello | Idle | Warned | RankGone | Spoke | NotStarted | OverMemory | Beat
+ToAgent = Challenge | Welcome | Reach | Launch | Stop | Dump | Kill | Bye | Beat
+ToLead = (
+    Hello | Looked | Reached | Idle | Warned | RankGone | Spoke | NotStarted | OverMemory | Beat
+)
 
 decode_to_agent = LineDecoder[ToAgent](ToAgent)
 decode_to_lead = LineDecoder[ToLead](ToLead)
@@ -124,6 +148,13 @@ def proof(secret: str, side: str, nonce: str, node: str) -> str:
 
 def proves(given: str, secret: str, side: str, nonce: str, node: str) -> bool:
     return hmac.compare_digest(given, proof(secret, side, nonce, node))
+
+
+class Clock(Record, frozen=True, kw_only=True):
+    """This host's clock is ``ahead_s`` before the lead's, true to ``within_s``."""
+
+    ahead_s: float
+    within_s: float
 
 
 class Channel:

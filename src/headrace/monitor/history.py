@@ -15,6 +15,7 @@ from headrace.core.events import (
     Ended,
     Entry,
     Metric,
+    NodeFinding,
     NodeSample,
     PhaseChanged,
     Placed,
@@ -120,6 +121,7 @@ class History(Record, frozen=True, kw_only=True):
     nodes: tuple[NodeSeries, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     ranks: tuple[RankView, ...] = ()
+    findings: tuple[NodeFinding, ...] = ()
     total_steps: int | None = None
     entries: int = 0
 
@@ -218,6 +220,7 @@ def compose(
         ),
         checkpoints=_checkpoints(entries),
         ranks=_ranks(entries, metrics, attempts),
+        findings=tuple(e.event for e in entries if isinstance(e.event, NodeFinding)),
         total_steps=total_steps,
         entries=len(entries),
     )

@@ -21,10 +21,19 @@ _GIB = 1 << 30
 def notes(history: History, used: Usage, time: TimeByCause) -> tuple[str, ...]:
     """Sentences; none where there is nothing to say."""
     return (
+        *_about_nodes(history),
         *_about_failures(history, time),
         *_about_waiting(history, time),
         *_about_devices(history, used),
     )
+
+
+def _about_nodes(history: History) -> Iterator[str]:
+    """What was found before ranks started; what was said of several attempts once."""
+    for one in dict.fromkeys(history.findings):
+        if one.level != "note":
+            bad = "cannot be used: " if one.level == "hard" else ""
+            yield f"{', '.join(one.nodes)}: {bad}{one.text}: {one.remedy}."
 
 
 def _about_failures(history: History, time: TimeByCause) -> Iterator[str]:

@@ -9,6 +9,7 @@ from headrace.core.events import (
     Ended,
     Event,
     Held,
+    NodeFinding,
     NodeLost,
     Noted,
     PhaseChanged,
@@ -65,6 +66,9 @@ def _of_ranks(event: Event) -> str | None:
             return f"rank {rank} {how}"
         case NodeLost(node=node, detail=detail):
             return f"lost node {node}: {detail}"
+        case NodeFinding(nodes=nodes, level=level, text=text, remedy=remedy):
+            said = {"hard": "cannot be used: ", "warning": "warning: "}.get(level, "")
+            return f"{', '.join(nodes)}: {said}{text} ({remedy})"
         case TreeKilled(pids=pids, detail=detail):
             return f"killed {len(pids)} processes left behind: {detail}"
         case StopAgreed(rank=0, step=step):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.events import NodeSample, Placed
+from headrace.core.events import NodeFinding, NodeSample, Placed
 from headrace.core.records import read_record, replace
 from headrace.core.rundir import RunDir
 from headrace.monitor.history import History, NodeSeries, PhasePoint, Span, load
@@ -229,3 +229,12 @@ def test_a_report_reads_nothing_but_the_run_directory(tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere-1"
     run.root.rename(moved)
     assert write_report(RunDir(moved).root).report.steps == 60
+
+
+def test_what_was_found_before_the_start_is_said_once_with_its_remedy(tmp_path: Path) -> None:
+    found = NodeFinding(nodes=("n2",), check="shm", level="hard", text="no room", remedy="make it")
+    note = replace(found, level="note")
+    history = replace(told(tmp_path, Story()), findings=(found, found, note))
+    said = report(history).notes
+    assert said[0] == "n2: cannot be used: no room: make it."
+    assert sum("no room" in one for one in said) == 1

@@ -3,12 +3,17 @@
 Formats: the kernel's Documentation/ABI/testing/sysfs-class-net and stable/sysfs-class-infiniband.
 """
 
+import fcntl
 import ipaddress
 import re
-from collections.abc import Mapping
+import socket
+import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from headrace.cluster.nodes.node import Interface, Rdma
+
+_SIOCGIFADDR = 0x8915
 
 
 def rdma_kind(device: str, link_layer: str) -> str:
@@ -86,6 +91,20 @@ def read_interfaces(root: Path, ipv4: Mapping[str, str]) -> tuple[Interface, ...
             )
         )
     return tuple(found)
+
+
+def read_ipv4(names: Sequence[str]) -> dict[str, str]:
+    """First IPv4 address of each interface that has one, by SIOCGIFADDR (netdevice(7))."""
+    found = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for name in names:
+            request = struct.pack("256s", name.encode()[:15])
+            try:
+                answer = fcntl.ioctl(asked.fileno(), _SIOCGIFADDR, request)
+            except OSError:
+                continue
+            found[name] = socket.inet_ntoa(answer[20:24])
+    return found
 
 
 def _text(path: Path) -> str:

@@ -1,10 +1,6 @@
 """Look at this machine. Reads /proc, /sys and NVML; starts nothing, changes nothing."""
 
-import fcntl
 import re
-import socket
-import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 from headrace.cluster.nodes.cgroup import read_limits
@@ -16,12 +12,10 @@ from headrace.cluster.nodes.cpus import (
     read_topology,
 )
 from headrace.cluster.nodes.gpus import read_gpus
-from headrace.cluster.nodes.interfaces import read_interfaces, read_rdma
+from headrace.cluster.nodes.interfaces import read_interfaces, read_ipv4, read_rdma
 from headrace.cluster.nodes.mounts import read_mounts
 from headrace.cluster.nodes.node import Limits, Node
 from headrace.cluster.nodes.rapl import readable_domains
-
-_SIOCGIFADDR = 0x8915
 
 
 def probe(root: Path = Path("/")) -> Node:
@@ -91,20 +85,6 @@ def _limits(root: Path, cgroup_pids: int | None) -> Limits:
         processes=found.get("Max processes"),
         pids_max=cgroup_pids or (int(host) if host.isdigit() else None),
     )
-
-
-def read_ipv4(names: Sequence[str]) -> dict[str, str]:
-    """First IPv4 address of each interface that has one, by SIOCGIFADDR (netdevice(7))."""
-    found = {}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        for name in names:
-            request = struct.pack("256s", name.encode()[:15])
-            try:
-                answer = fcntl.ioctl(asked.fileno(), _SIOCGIFADDR, request)
-            except OSError:
-                continue
-            found[name] = socket.inet_ntoa(answer[20:24])
-    return found
 
 
 def _text(path: Path) -> str:
