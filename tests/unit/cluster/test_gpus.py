@@ -1,5 +1,6 @@
 """GPUs by way of a stand-in for NVML; the real one needs a GPU."""
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -7,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from headrace.cluster.nodes.gpu_use import GpuUse, GpuUser, read_gpu_use
 from headrace.cluster.nodes.gpus import GpuMeter, Gpus, read_gpus, read_numa_of_pci
 
 
@@ -40,6 +42,12 @@ class FakeNvml(ModuleType):
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:
+        return self.nvmlDeviceGetHandleByIndex(int(uuid[-1]))
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
+        return [SimpleNamespace(pid=os.getpid()), SimpleNamespace(pid=1 << 30)]
 
     def nvmlDeviceGetPciInfo(self, handle: int) -> SimpleNamespace:
         return SimpleNamespace(busId=f"00000000:0{handle}:00.0")
@@ -144,3 +152,29 @@ def test_the_meter_reads_use_and_power_and_counts_energy_from_its_start(nvml: Fa
 def test_energy_is_not_counted_where_one_gpu_has_no_counter(nvml: FakeNvml) -> None:
     assert not GpuMeter((0, 1)).counts_energy
     assert not GpuMeter(()).counts_energy
+
+
+def test_what_is_taken_of_a_gpu_is_told_with_its_processes(nvml: FakeNvml, root: Path) -> None:
+    me = root / f"proc/{os.getpid()}"
+    me.mkdir(parents=True)
+    (me / "comm").write_text("python\n")
+    by_number, by_uuid = read_gpu_use(["1", "GPU-1"], root)
+    assert by_uuid == GpuUse(
+        name="GPU-1",
+        total_bytes=by_number.total_bytes,
+        used_bytes=by_number.used_bytes,
+        users=(
+            GpuUser(pid=os.getpid(), name="python", ours=True),
+            GpuUser(pid=1 << 30, name="?", ours=False),
+        ),
+    )
+    assert 0 < by_uuid.used_bytes <= by_uuid.total_bytes
+    assert nvml.opened == 0
+
+
+def test_without_gpus_or_a_driver_nvml_is_not_asked_about_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert read_gpu_use(["0"], tmp_path) == ()
+    assert read_gpu_use([]) == ()

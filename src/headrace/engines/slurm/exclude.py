@@ -14,6 +14,7 @@ from headrace.engines.slurm.rows import NodeRow
 
 _USELESS = ("down", "drained", "draining", "drain", "fail", "failing", "unknown", "powered_down")
 _UNSET = ("", "(null)")
+_SAID = "headrace excludes "
 
 
 class Exclusion(Record, frozen=True, kw_only=True):
@@ -49,4 +50,12 @@ def exclusion(
     if not bad or len(spare - excluded) < need:
         return None
     why = "; ".join(f"{node}: {detail}" for node, detail in sorted(bad.items()))
-    return Exclusion(nodes=tuple(sorted(excluded)), comment=f"headrace excludes {why}")
+    return Exclusion(nodes=tuple(sorted(excluded)), comment=f"{_SAID}{why}")
+
+
+def kept_away(job: Mapping[str, str]) -> str | None:
+    """ "it keeps away from n2: its agent died", of a job that waits for other nodes."""
+    comment = job.get("Comment", "")
+    if not comment.startswith(_SAID):
+        return None
+    return f"it keeps away from {comment.removeprefix(_SAID)}"

@@ -16,6 +16,7 @@ from headrace.engines.contract import Caller, NotWaiting
 from headrace.engines.slurm import commands, everyone, limits, probes, why
 from headrace.engines.slurm.call import Call
 from headrace.engines.slurm.everyone import Job, before, parse_everyone, rivals
+from headrace.engines.slurm.exclude import kept_away
 from headrace.engines.slurm.facts import Facts
 from headrace.engines.slurm.jobs import job_name
 from headrace.engines.slurm.reasons import in_words
@@ -143,7 +144,10 @@ class Explainer:
             limits=known.limits,
             sooner=self._sooner(run, known, factors, forecast, now_s),
         )
-        return replace(found, notes=(*self._notes, *self._caveats()))
+        away = kept_away(fields)
+        return replace(
+            found, notes=(*([] if away is None else [away]), *self._notes, *self._caveats())
+        )
 
     def _standing(self, own: Job, jobs: Sequence[Job], names: dict[str, str]) -> Standing:
         ahead = before(own, jobs, self._facts)

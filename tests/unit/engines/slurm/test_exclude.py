@@ -2,7 +2,7 @@
 
 from headrace.core.events import Entry, Event, LeadStarted, NodeLost
 from headrace.engines.slurm.commands import exclude
-from headrace.engines.slurm.exclude import Exclusion, exclusion, given_up
+from headrace.engines.slurm.exclude import Exclusion, exclusion, given_up, kept_away
 from headrace.engines.slurm.rows import parse_nodes
 
 NODES = parse_nodes(
@@ -50,3 +50,11 @@ def test_the_command_names_nodes_and_reason() -> None:
     assert exclude("4711_3", ("n2", "n3"), "why so") == [
         *("scontrol", "update", "JobId=4711_3", "ExcNodeList=n2,n3", "Comment=why so")
     ]
+
+
+def test_a_job_that_waits_tells_from_which_nodes_it_keeps_away_and_why() -> None:
+    said = exclusion(BAD, JOB, NODES, need=1)
+    assert said is not None
+    assert kept_away({"Comment": said.comment}) == "it keeps away from n2: its agent died"
+    assert kept_away({"Comment": "for the paper"}) is None
+    assert kept_away({}) is None
