@@ -48,10 +48,10 @@ def show_qos() -> list[str]:
     return ["sacctmgr", "--noheader", "--parsable2", "show", "qos", fields]
 
 
-def show_limits(user: str, qos: str) -> list[str]:
+def show_limits(user: str, qos: Sequence[str]) -> list[str]:
     """Limits and their use, of the user's accounts and the QOS: what slurmctld itself goes by."""
-    words = ("--oneliner", "show", "assoc_mgr", f"users={user}", f"qos={qos}", "flags=assoc,qos")
-    return ["scontrol", *words]
+    which = (f"users={user}", f"qos={','.join(qos)}", "flags=assoc,qos")
+    return ["scontrol", "--oneliner", "show", "assoc_mgr", *which]
 
 
 def sprio(job_ids: Sequence[str]) -> list[str]:

@@ -110,8 +110,8 @@ class Explainer:
         fields = parse_fields(self._call(commands.show_job(job_id)))[0]
         if own is None or not own.waits:
             raise NotWaiting(run.row)
-        need = _need(own, fields, self._who.name)
-        grades = self._grades(own)
+        need = _need(own, fields, self._who.name, self._facts)
+        grades = self._grades(need.qos)
         reservations = self._reservations(own)
         here = everyone.nodes_of(own.partitions, facts)
         known = why.Known(
@@ -207,11 +207,11 @@ class Explainer:
             return {}
         return parse_weights(self._quietly(commands.sprio(job_ids), "the parts of its priority"))
 
-    def _grades(self, own: Job) -> list[limits.Grade]:
+    def _grades(self, qos: Sequence[str]) -> list[limits.Grade]:
         if not self._facts.accounting:
             self._notes.append("the site has no accounting: no shares and no limits of accounts")
             return []
-        command = commands.show_limits(self._who.name, own.qos)
+        command = commands.show_limits(self._who.name, qos)
         text = self._quietly(command, "shares and limits")
         return limits.parse_grades(text, self._who.name, self._who.uid)
 
@@ -260,12 +260,13 @@ def _waits_for(fields: dict[str, str], names: dict[str, str]) -> list[str]:
     return [names.get(job.removesuffix("_*"), f"job {job}") for _, job in found]
 
 
-def _need(own: Job, fields: dict[str, str], user: str) -> limits.Need:
+def _need(own: Job, fields: dict[str, str], user: str, facts: Facts) -> limits.Need:
     """``TRES`` was called ReqTRES from 23.02 on."""
     text = fields.get("ReqTRES", fields.get("TRES", ""))
+    of_partitions = [one.qos for one in facts.partitions if one.name in own.partitions]
     return limits.Need(
         account=own.account,
-        qos=own.qos,
+        qos=(own.qos, *dict.fromkeys(filter(None, of_partitions))),
         user=user,
         amounts=limits.amounts_of(text),
         limit_s=own.limit_s,

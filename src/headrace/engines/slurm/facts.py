@@ -31,7 +31,8 @@ FACTS_FRESH_S = 900.0
 class PartitionFacts(Record, frozen=True, kw_only=True):
     """None: not limited, or not set. ``preempt_mode``: upper case, may name several.
 
-    ``tier``: jobs in a partition of a higher one go first, whatever their priority.
+    ``tier``: jobs in a partition of a higher one go first, whatever their priority. ``qos``: the
+    partition's own, whose limits hold beside those of a job's QOS; "" for none.
     """
 
     name: str
@@ -45,6 +46,7 @@ class PartitionFacts(Record, frozen=True, kw_only=True):
     nodes: tuple[str, ...] = ()
     cpus: int = 0
     tier: int = 1
+    qos: str = ""
 
 
 class QosFacts(Record, frozen=True, kw_only=True):
@@ -156,6 +158,7 @@ def _partition(fields: Mapping[str, str]) -> PartitionFacts:
         nodes=tuple(expand(fields.get("Nodes", "").replace("(null)", ""))),
         cpus=whole(fields.get("TotalCPUs", "0")),
         tier=whole(fields.get("PriorityTier", "1")),
+        qos=fields.get("QoS", "N/A").replace("N/A", ""),
     )
 
 

@@ -133,10 +133,13 @@ def _before(text: str) -> str:
 
 
 class Need(Record, frozen=True, kw_only=True):
-    """What one run takes. ``amounts``: by our words for resources; ``limit_s``: None is no end."""
+    """What one run takes. ``amounts``: by our words for resources; ``limit_s``: None is no end.
+
+    ``qos``: its own, and those of its partitions.
+    """
 
     account: str
-    qos: str
+    qos: tuple[str, ...]
     user: str
     amounts: dict[str, float]
     limit_s: float | None
@@ -161,7 +164,7 @@ def in_force(grades: Sequence[Grade], need: Need) -> list[LimitHit]:
     for grade in grades:
         if grade.qos:
             named = f"account {need.account} in QOS {grade.qos}"
-            mine = grade.qos == need.qos
+            mine = grade.qos in need.qos
             limits = [
                 one
                 for one in grade.limits

@@ -2,6 +2,7 @@
 
 import pytest
 
+from headrace.core.records import replace
 from headrace.engines.slurm.limits import (
     Need,
     amounts_of,
@@ -43,7 +44,7 @@ GRADES = parse_grades(TEXT, "ada", 1001)
 
 def need(account: str = "lab1", limit_s: float = 600.0) -> Need:
     amounts = amounts_of("cpu=3,mem=200M,node=1,billing=3,gres/gpu=6")
-    return Need(account=account, qos="normal", user="ada", amounts=amounts, limit_s=limit_s)
+    return Need(account=account, qos=("normal",), user="ada", amounts=amounts, limit_s=limit_s)
 
 
 @pytest.mark.parametrize(
@@ -101,3 +102,16 @@ def test_shares_go_from_the_account_down_to_the_user() -> None:
 def test_other_words_are_no_limits(word: str) -> None:
     assert not is_limit(word)
     assert hits(word, in_force(GRADES, need())) == []
+
+
+def test_the_qos_of_the_partition_is_in_force_beside_the_runs_own() -> None:
+    more = (
+        TEXT + "QOS=partq(4) UsageRaw=14.0 GrpJobs=1(1) Account Limits=No Accounts User Limits=\n"
+    )
+    grades = parse_grades(more, "ada", 1001)
+    both = replace(need(), qos=("normal", "partq"))
+    found = hits("QOSGrpJobsLimit", in_force(grades, both))
+    assert [sentence(hit) for hit in found] == [
+        "QOS partq is at its GrpJobs limit: 1 of 1 runs running"
+    ]
+    assert hits("QOSGrpJobsLimit", in_force(grades, need())) == []
