@@ -41,10 +41,11 @@ def start(cluster: Cluster, box: Box) -> None:
             start_new_session=True,
             cwd="/",
         )
-    deadline_s = time.monotonic() + _START_S
+    started_s = time.monotonic()
     while (init := find_init(cluster, box)) is None:
-        if started.poll() is not None or time.monotonic() > deadline_s:
-            raise DaemonSilent(f"the namespaces of {box.name}", _START_S, log, tail(log))
+        waited_s = time.monotonic() - started_s
+        if started.poll() is not None or waited_s > _START_S:
+            raise DaemonSilent(f"the namespaces of {box.name}", waited_s, log, tail(log))
         time.sleep(0.02)
     for command in cables.cable_commands(cluster, box, init):
         process.run(command)
