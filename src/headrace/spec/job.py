@@ -266,6 +266,15 @@ class JobSpec(Part):
             examples=["."],
         ),
     ] = Path(".")
+    snapshot: Annotated[
+        bool,
+        BeforeValidator(forms.flag),
+        Field(
+            title="truth value",
+            description="Run a copy of the code as it was when submitted.",
+            examples=["true"],
+        ),
+    ] = False
     setup: Annotated[
         str | None,
         BeforeValidator(forms.shell),

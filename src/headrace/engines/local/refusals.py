@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
 
 REFUSED_FIELDS = (
-    *("image: docker://...", "data.stage", "constraint", "framework", "restart.on: time"),
+    *(
+        "image: docker://...",
+        "data.stage",
+        "constraint",
+        "framework",
+        "restart.on: time",
+        "snapshot",
+    ),
 )
 _FRAMEWORKS = ("torch", "none")
 
@@ -89,6 +96,13 @@ def require_possible(spec: "JobSpec", site: Site) -> None:
     refusal = refusal_of(spec)
     if spec.image is not None and refusal is not None:
         raise FieldRefused("image", spec.image, why=refusal.why, remedy=refusal.remedy)
+    if spec.snapshot:
+        raise FieldRefused(
+            "snapshot",
+            "true",
+            why="the local engine runs the code where it lies",
+            remedy="remove snapshot; git worktree makes a copy of your own to run in",
+        )
     if spec.account is not None and not site.accounts:
         raise FieldRefused(
             "account",

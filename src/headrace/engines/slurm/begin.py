@@ -17,6 +17,7 @@ from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
 from headrace.engines.slurm import commands, grace
 from headrace.engines.slurm.call import Call, call
+from headrace.engines.slurm.code import taken
 from headrace.engines.slurm.facts import Facts, addresses, facts_of
 from headrace.engines.slurm.folders import (
     next_attempt,
@@ -25,7 +26,7 @@ from headrace.engines.slurm.folders import (
     write_event,
 )
 from headrace.engines.slurm.hostlist import expand
-from headrace.engines.slurm.jobs import SlurmJob, read_job, write_job
+from headrace.engines.slurm.jobs import SlurmJob, family_folder, read_job, write_job
 from headrace.engines.slurm.measured import measured
 from headrace.engines.slurm.progress import Progress, progress
 from headrace.engines.slurm.rows import parse_config, parse_fields, parse_time_s
@@ -48,7 +49,7 @@ _PROBE_PORT = 9
 
 def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | None:
     """Write the lead's order, and where the run is. Return the exit code of a run that is over."""
-    spec = read_submitted(run.job.read_text())
+    spec = as_submitted(run, asked)
     lead = list(read_events(run.events / "lead.jsonl"))
     so_far = progress(lead)
     history = read_history(run, asked)
@@ -80,6 +81,13 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | N
     sync_folder(run.root)
     write_event(run, "batch", Started(placed=placed), attempt=attempt)
     return None
+
+
+def as_submitted(run: RunDir, asked: Submission) -> JobSpec:
+    """With the copy of its code, if there is one, as the folder it runs in."""
+    spec = read_submitted(run.job.read_text())
+    copy = taken(family_folder(run.root.parent, asked))
+    return spec if copy is None else spec.model_copy(update={"workdir": Path(copy.workdir)})
 
 
 def job_id_of(environ: Mapping[str, str]) -> str:

@@ -31,7 +31,7 @@ from headrace.engines.local.index import Index, Indexed
 from headrace.engines.local.rows import row_of
 from headrace.engines.local.submission import Submission, commit
 from headrace.engines.local.usage import Holding, spent
-from headrace.engines.slurm import commands, folders
+from headrace.engines.slurm import code, commands, folders
 from headrace.engines.slurm.asking import (
     REFUSED_FIELDS,
     contract_of,
@@ -167,6 +167,8 @@ class SlurmEngine:
         batch = self._batch(spec, request, number, dependency, asked[0])
         commit(runs, elements, environment, script)
         try:
+            if spec.snapshot:
+                code.take(spec.workdir, family_folder(runs, asked[0]), apart_from=runs)
             self._hand_over(batch, asked[0])
         except BaseException:
             for one in asked:
