@@ -275,13 +275,22 @@ class JobSpec(Part):
             examples=["true"],
         ),
     ] = False
+    modules: Annotated[
+        tuple[Annotated[str, _Token], ...],
+        _List,
+        Field(
+            title="list of modules",
+            description="Environment modules loaded for each rank.",
+            examples=["[cuda/12.4, openmpi]"],
+        ),
+    ] = ()
     setup: Annotated[
         str | None,
         BeforeValidator(forms.shell),
         Field(
             title="command",
             description="Shell text run once on each node before the ranks start.",
-            examples=["module load cuda"],
+            examples=["mkdir -p /tmp/cache"],
         ),
     ] = None
     env: Annotated[

@@ -8,6 +8,7 @@ from headrace.core.rundir import RunDir
 from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
 from headrace.spec.image import in_image
+from headrace.spec.modules import with_modules
 
 if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
@@ -40,7 +41,9 @@ def make_order(
         framework=spec.framework,
         command=(*spec.interpreter, str(run.script))
         if spec.script
-        else in_image(spec, spec.argv, run=run.root, gpus=request.gpus_per_node),
+        else with_modules(
+            spec, in_image(spec, spec.argv, run=run.root, gpus=request.gpus_per_node)
+        ),
         workdir=str(spec.workdir),
         env=dict(spec.env),
         environment_file=str(run.environment),

@@ -34,6 +34,7 @@ from headrace.engines.slurm.settle import what_next
 from headrace.spec.image import in_image
 from headrace.spec.job import JobSpec
 from headrace.spec.load import read_submitted
+from headrace.spec.modules import with_modules
 
 _AGENT = ("-m", "headrace.launch.guard")
 _HEIR = ("-m", "headrace.engines.slurm.heir")
@@ -252,7 +253,7 @@ def _command(spec: JobSpec, run: RunDir, *, gpus: int) -> tuple[str, ...]:
     if spec.script:
         return (*spec.interpreter, str(run.script))
     rank = in_image(spec, spec.argv, run=run.root, gpus=gpus)
-    return ("srun", *rank) if spec.framework == "mpi" else rank
+    return with_modules(spec, ("srun", *rank) if spec.framework == "mpi" else rank)
 
 
 def mpi_environment(spec: JobSpec, facts: Facts, environ: Mapping[str, str]) -> dict[str, str]:
