@@ -14,6 +14,7 @@ its own. Its local executor starts all calls at once; ours queues them on the ma
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from headrace.cluster.bringup.packages import missing
 
 PEER = "submitit==1.5.4"
 SOURCE = Path(__file__).parent.parent.parent / "src"
-NODES, FUTURES, WATCHED_S = 2, 1000, 20.0
+NODES, FUTURES, WATCHED_S = 2, 1000, 60.0
 
 PROGRAM = """
 import importlib, json, statistics, sys, time
@@ -112,20 +113,30 @@ def slurm(given: Path | None, folder: Path) -> Iterator[Path | None]:
         call("down")
 
 
-def watching(environ: dict[str, str]) -> None:
+def watching(environ: dict[str, str], engine: str) -> None:
     """CPU of this process while so many futures wait and none is done."""
-    executor = Executor(environ=environ, engine="local", name="waits")
+    executor = Executor(environ=environ, engine=engine, name="waits", time="20m", memory="200M")
     jobs = executor.map_array(lambda _: time.sleep(WATCHED_S * 10), range(FUTURES))
-    time.sleep(3.0)
+    time.sleep(5.0)
     watch = executor._watch
-    spent_s, looks = time.process_time(), watch.looks
+    spent_s, looks, asked = time.process_time(), watch.looks, questions(environ, engine)
     time.sleep(WATCHED_S)
     spent_s, looks = time.process_time() - spent_s, watch.looks - looks
+    asked = questions(environ, engine) - asked
     executor.shutdown(wait=False, cancel_futures=True)
     print(
-        f"{len(jobs):,} futures that wait: 1 thread, {looks / WATCHED_S:.1f} looks a second, "
-        f"{spent_s / WATCHED_S:.2%} of a CPU"
+        f"{engine}, {len(jobs):,} futures that wait: 1 thread, {looks / WATCHED_S:.1f} looks a "
+        f"second, {spent_s / WATCHED_S:.2%} of a CPU"
+        + (f", squeue {asked} times in {WATCHED_S:.0f} s" if engine == "slurm" else "")
     )
+
+
+def questions(environ: dict[str, str], engine: str) -> int:
+    """How often slurmctld was asked for its queue."""
+    if engine != "slurm":
+        return 0
+    done = subprocess.run(["sdiag"], env=environ, capture_output=True, text=True, check=True)
+    return sum(map(int, re.findall(r"REQUEST_JOB_INFO \D.*count:(\d+)", done.stdout)))
 
 
 def main() -> None:
@@ -149,9 +160,7 @@ def main() -> None:
                 environ["SLURM_CONF"] = str(cluster / "etc/slurm.conf")
             for place in ("local", *(["slurm"] if cluster else ())):
                 race(place, peer, folder, asked.calls, environ)
-        try:
-            watching(environ)
-        finally:
+                watching(environ, place)
             daemon = (sys.executable, "-m", "headrace.cli.main", "daemon", "stop")
             subprocess.run(daemon, env=environ, check=False, stdout=subprocess.DEVNULL)
 
