@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from headrace.control.executor.errors import ParameterNotHonoured, ParameterUnknown
 from headrace.control.executor.parameters import JOB_FIELDS, job_fields, known, require_known
-from headrace.spec import make
+from headrace.spec import JobSpec, make
 
 SUBMITIT = {
     "timeout_min": 90,
@@ -52,6 +52,15 @@ def test_the_job_files_own_words_are_taken_as_they_are() -> None:
     given = {"time": "4h", "slurm": {"sbatch": {"comment": "a"}}, "slurm_comment": None}
     require_known(given)
     assert job_fields(given, "slurm") == {"time": "4h", "slurm": {"sbatch": {"comment": "a"}}}
+
+
+def test_every_field_of_the_job_file_is_known_but_those_about_the_program() -> None:
+    """``snapshot`` copies a program's folder; functions come by value or from where they are."""
+    fields = {name.removesuffix("_bytes").removesuffix("_s") for name in JobSpec.model_fields}
+    assert fields - set(JOB_FIELDS) == {
+        *("run", "python", "command", "script", "interpreter", "notes"),
+        *("sweep", "array", "snapshot"),
+    }
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_ones() -> None:

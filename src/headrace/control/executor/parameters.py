@@ -15,7 +15,18 @@ Fields = dict[str, Any]
 JOB_FIELDS = (
     *("name", "framework", "nodes", "gpus_per_node", "ranks_per_node", "cpus_per_rank", "memory"),
     *("time", "account", "partition", "qos", "reservation", "constraint", "priority", "workdir"),
-    *("setup", "env", "secrets", "image", "data", "checkpoint", "restart", "after", "slurm"),
+    *(
+        "modules",
+        "setup",
+        "env",
+        "secrets",
+        "image",
+        "data",
+        "checkpoint",
+        "restart",
+        "after",
+        "slurm",
+    ),
 )
 PARALLELISM = "array_parallelism"
 
