@@ -15,18 +15,8 @@ Fields = dict[str, Any]
 JOB_FIELDS = (
     *("name", "framework", "nodes", "gpus_per_node", "ranks_per_node", "cpus_per_rank", "memory"),
     *("time", "account", "partition", "qos", "reservation", "constraint", "priority", "workdir"),
-    *(
-        "modules",
-        "setup",
-        "env",
-        "secrets",
-        "image",
-        "data",
-        "checkpoint",
-        "restart",
-        "after",
-        "slurm",
-    ),
+    *("modules", "setup", "env", "secrets", "image", "data", "checkpoint", "restart", "after"),
+    *("slurm", "train"),
 )
 PARALLELISM = "array_parallelism"
 
