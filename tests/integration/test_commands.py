@@ -48,7 +48,7 @@ def test_a_waiting_run_is_held_released_explained_and_cancelled(site: Site) -> N
     site.configure("[local]\ncpus = 1\n")
     site("run", "--name", "gate", "--", "sleep", "600")
     family = site("run", "--name", "fam", "--array", "0-1", "--", "true").strip()
-    assert site.run("hold", family).stderr == f"{family}_0 held\n{family}_1 held\n"
+    assert site.run("hold", family).stderr == f"{family}_[0-1] held\n"
     until(lambda: "held" in site.status(f"{family}_0")["reason"])
     assert site.run("release", f"{family}_1").stderr == f"{family}_1 released\n"
     until(lambda: "held" not in site.status(f"{family}_1")["reason"])
