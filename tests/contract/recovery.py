@@ -246,7 +246,10 @@ def a_cut_link(cluster: Virtual, run: Training) -> Iterator[float]:
     cluster("cut", node)
     at_s = time.time()
     with back(cluster, node):
-        yield at_s
+        try:
+            yield at_s
+        finally:
+            cluster("join", node)
 
 
 @contextmanager
@@ -264,10 +267,18 @@ def back(cluster: Virtual, node: str) -> Iterator[None]:
     try:
         yield
     finally:
-        cluster("kill-node", node)
-        time.sleep(1.0)  # the kernel takes its cable away a little later
-        cluster("start-node", node)
+        until(lambda: is_started_anew(cluster, node), AGAIN_S)
         all_idle(cluster)
+
+
+def is_started_anew(cluster: Virtual, node: str) -> bool:
+    """False while the kernel has not taken away the cable that it had."""
+    cluster("kill-node", node)
+    try:
+        cluster("start-node", node)
+    except AssertionError:
+        return False
+    return True
 
 
 def all_idle(cluster: Virtual) -> None:
