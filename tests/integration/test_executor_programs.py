@@ -11,7 +11,8 @@ from tests.integration.site import Site, until
 
 from headrace import data
 
-PAGE = Path(__file__).parent.parent.parent / "docs/reference/executor.md"
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs/reference/executor.md"
 
 FOR_SUBMITIT = """
 import submitit
@@ -129,8 +130,9 @@ def test_runs_go_on_when_their_program_is_interrupted_and_results_are_had_later(
 
 
 TRAINS = """
-import sys, threading, time
+import sys
 import headrace
+sys.path.append(TESTS)
 
 def fit(corpus, started):
     import time, torch
@@ -167,7 +169,10 @@ def test_a_training_that_is_requeued_gives_the_result_of_the_whole(
     text, corpus, started = tmp_path / "text", tmp_path / "text.tokens", tmp_path / "started"
     text.write_text("".join(f"line {n} of {n * n % 97}, the end.\n" for n in range(200)))
     data.pack_text([text], corpus, window=16)
-    words = TRAINS.replace("CORPUS", repr(corpus.name)).replace("STARTED", repr(started.name))
+    places = {"TESTS": str(REPOSITORY), "CORPUS": corpus.name, "STARTED": started.name}
+    words = TRAINS
+    for word, place in places.items():
+        words = words.replace(word, repr(place))
     with subprocess.Popen(
         program(site, tmp_path, words),
         env=site.environment,
