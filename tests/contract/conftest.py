@@ -5,8 +5,9 @@ from tests.contract.places import NAMES, Place, place_of, real_cluster
 from tests.integration.virtual import Virtual
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Virtual]:
+    """Of a file: a node that Slurm drains in one is no matter of the next."""
     with real_cluster() as made:
         yield made
 

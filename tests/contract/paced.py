@@ -1,6 +1,6 @@
 """The language workload, slowed down until FOLDER/go is there, so that trouble finds it busy.
 
-python -m tests.contract.paced FOLDER ARGUMENTS OF THE WORKLOAD
+python paced.py FOLDER ARGUMENTS OF THE WORKLOAD
 """
 
 import itertools

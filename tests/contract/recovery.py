@@ -30,6 +30,7 @@ from headrace.core.states import State
 from headrace.engines.slurm.jobs import SlurmJob
 
 NODES = 3
+_PACED = Path(__file__).with_name("paced.py")
 STEPS, TROUBLE_AT, EVERY = 40, 12, 5
 SHAPE = ("--width", "32", "--layers", "2", "--heads", "2", "--global-batch", "8", "--warm-up", "5")
 BUSY_S, AGAIN_S, END_S = 90.0, 240.0, 60.0
@@ -74,7 +75,7 @@ class Training:
             "ranks_per_node": ranks,
             "checkpoint": {"every": f"{EVERY} steps"},
         } | fields
-        program = (sys.executable, "-m", "tests.contract.paced", str(place.folder))
+        program = (sys.executable, str(_PACED), str(place.folder))
         words = ("--corpus", str(corpus), "--steps", str(STEPS), *SHAPE)
         self.id = place.submit(*program, *words, **given).id
         self.root = place.folder_of(self.id).root

@@ -19,6 +19,7 @@ from headrace.core.events import AttemptStarted, Requeued
 from headrace.core.states import State
 
 slow = pytest.mark.slow
+QUICK = (recovery.a_job_of_higher_qos, recovery.scontrol_requeue, recovery.a_killed_rank)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,14 @@ def test_a_model_trains_on_two_nodes_of_slurm_as_on_this_machine(
     assert here[recovery.STEPS] < here[1]
 
 
-@slow
-@pytest.mark.parametrize("trouble", recovery.TROUBLES, ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(one, marks=slow if one in QUICK else pytest.mark.chaos)
+        for one in recovery.TROUBLES
+    ],
+    ids=lambda one: one.__name__,
+)
 def test_a_run_ends_as_if_nothing_had_happened(
     trouble: recovery.Trouble,
     cluster: Virtual,
