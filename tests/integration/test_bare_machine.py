@@ -13,7 +13,7 @@ from tests.integration.virtual import UP_S, install
 
 import headrace
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.chaos
 SOURCE = Path(headrace.__file__).parents[1]
 MIRROR = "http://deb.debian.org/debian"
 ENTER = """\

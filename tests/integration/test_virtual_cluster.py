@@ -299,7 +299,15 @@ def kill_9(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("names", [*((name,) for name in DAEMONS), DAEMONS], ids="+".join)
+@pytest.mark.parametrize(
+    "names",
+    [
+        DAEMONS,
+        ("slurmd",),
+        *(pytest.param((name,), marks=pytest.mark.chaos) for name in DAEMONS if name != "slurmd"),
+    ],
+    ids="+".join,
+)
 def test_down_leaves_nothing_after_kill_9_of_a_daemon(
     place: Virtual, names: tuple[str, ...]
 ) -> None:
