@@ -26,6 +26,7 @@ from headrace.cluster.bringup.packages import missing
 
 LARGE, MANY = 2_000, 200
 BUDGET_S = 5.0
+STILL_S = 15.0
 OF_DAEMONS = (
     *("MESSAGE_", "REQUEST_STEP_COMPLETE", "REQUEST_COMPLETE_", "REQUEST_STATS_INFO"),
     "REQUEST_PERSIST_INIT",
@@ -119,14 +120,16 @@ def watch_many(made: Cluster, seconds: float) -> tuple[int, float, dict[str, int
 
 
 def until_running(made: Cluster) -> None:
-    deadline_s = time.monotonic() + 120
+    """Until the same jobs have been running for a while: a start has calls of its own."""
+    deadline_s, before, since_s = time.monotonic() + 180, "", time.monotonic()
     while time.monotonic() < deadline_s:
-        found = json.loads(made.headrace("top", "--json"))["runs"]
-        if any(row["state"] == "RUNNING" for row in found):
-            time.sleep(10)
+        now = made("squeue", "--noheader", "--states=RUNNING,COMPLETING", "--format=%i %T")
+        if now != before:
+            before, since_s = now, time.monotonic()
+        if "RUNNING" in now and "COMPLETING" not in now and time.monotonic() - since_s > STILL_S:
             return
         time.sleep(1)
-    sys.exit("no run has started")
+    sys.exit("the runs do not come to rest")
 
 
 def main() -> None:
