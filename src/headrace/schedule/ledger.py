@@ -87,7 +87,8 @@ class Ledger:
         self._meter(account, user).put(now_s, usage)
 
     def usage(self, now_s: float) -> dict[tuple[str, str], float]:
-        return {key: meter.value(now_s) for key, meter in self._meters.items()}
+        """Never below zero, which rounding could leave where changes came out of order."""
+        return {key: max(0.0, meter.value(now_s)) for key, meter in self._meters.items()}
 
     def _meter(self, account: str, user: str) -> Meter:
         meter = self._meters.get((account, user))
