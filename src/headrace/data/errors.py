@@ -10,6 +10,8 @@ HeadraceError
 +-- BatchesRefused      007  exit 2  these batches cannot be drawn from this data set
 +-- StateMismatch       008  exit 4  a saved position belongs to other data
 +-- NoSuchSample        009  exit 3  the data set has no sample of this number
++-- IndexRefused        010  exit 2  the path cannot be indexed as asked
++-- PackageMissing      011  exit 2  a format's library is not installed
 """
 
 from pathlib import Path
@@ -133,3 +135,23 @@ class NoSuchSample(NotFound):
         )
         self.path = path
         self.sample = sample
+
+
+class IndexRefused(UsageError):
+    """The path cannot be indexed as asked: an option is missing or does not fit the format."""
+
+    code = "HR-DATA-010"
+
+
+class PackageMissing(UsageError):
+    """A format needs a library that is not installed here."""
+
+    code = "HR-DATA-011"
+
+    def __init__(self, package: str, needed_for: str) -> None:
+        super().__init__(
+            f"{needed_for} cannot be read without the package {package}",
+            why=f"{package} is not installed in this Python",
+            remedy="pip install 'headrace[data]'",
+        )
+        self.package = package
