@@ -40,7 +40,7 @@ class Scan:
     order that does not depend on the file system. ``units`` may be lazy, and may raise
     ``DamagedData`` where the format's own checks fail.
 
-    ``meta["tokens"]``, where there is one, is ``{"dtype": "<u2", "window": W, "vocab": V or None}``:
+    ``meta["tokens"]``, where there is one, is ``{"dtype": "<u2", "window": W, "vocab": V}``:
     each unit is then one row of W + 1 tokens, and is read straight into a batch's memory.
     """
 
