@@ -16,9 +16,10 @@ Meta = dict[str, Any]
 Sample = Any
 """bytes, a dict of fields, or a row of tokens: each format says which."""
 
-Decode = Callable[[memoryview], Sequence[Sample]]
-"""The rows of one unit, in order. May be called from several threads, with read-only bytes that are
-exactly those that were indexed. Rows that outlive the call must not refer to the bytes."""
+Decode = Callable[[memoryview, str, int], Sequence[Sample]]
+"""(bytes of a unit, its file as in ``Scan.files``, its start) -> its rows, in order. May be called
+from several threads, with read-only bytes that are exactly those that were indexed. Rows that
+outlive the call must not refer to the bytes."""
 
 
 class Unit(NamedTuple):
