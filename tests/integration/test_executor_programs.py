@@ -54,8 +54,11 @@ True
 """
 
 LEAVES = """
+import signal
 import time
 import headrace
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts the tests may ignore it
 
 def wait_for(gate):
     import os
