@@ -14,6 +14,7 @@
       attempts/<n>/nodes/<node>/log            lines "<rank> <o|e> <text>"
       attempts/<n>/nodes/<node>/metrics.jsonl  lines are events.Metric
       attempts/<n>/nodes/<node>/stacks/        Python stacks of ranks that hung
+      attempts/<n>/nodes/<node>/flight/        NCCL's last collectives before a time-out, by torch
       checkpoints/
       report.{json,html,png}
 

@@ -42,7 +42,7 @@ from headrace.launch.logfile import LogFile
 from headrace.launch.meet import meet
 from headrace.launch.preflight import on_several_hosts
 from headrace.launch.rank import Rank
-from headrace.launch.ranks import rank_environment
+from headrace.launch.ranks import bind_near, rank_environment
 from headrace.launch.reach import Answerer, socket_interfaces, unreached
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
@@ -95,6 +95,8 @@ class Agent:
         self._port: socket.socket | None = None
         self._answerer: Answerer | None = None
         self._network: Mapping[str, str] = {}
+        self._numa_of_gpu: dict[int, int | None] = {}
+        self._numa_of_cpu: dict[int, int] = {}
         self._leaving = False
         self._lead_lost = False
 
@@ -192,6 +194,17 @@ class Agent:
         order, here = self._order, self._given
         names = [str(gpu) for gpu in here.gpus] if self._found is None else self._found.gpu_names
         facts = probe.look(here.address, names)
+        if facts.gpus:
+            from headrace.cluster.nodes.cpus import read_numa
+
+            numbers = here.gpus if self._found is None else self._found.gpus
+            numa_of_name = {gpu.name: gpu.numa_node for gpu in facts.gpus}
+            self._numa_of_gpu = {
+                number: numa_of_name.get(name) for number, name in zip(numbers, names, strict=True)
+            }
+            self._numa_of_cpu = {
+                cpu: numa.index for numa in read_numa(Path("/")) for cpu in numa.cpus
+            }
         if on_several_hosts(order):
             self._answerer = Answerer(self._node)
             self._selector.register(self._answerer, selectors.EVENT_READ, self._answerer.answer)
@@ -251,6 +264,8 @@ class Agent:
         self._log = LogFile(folder / "log")
         self._metrics = LogFile(folder / "metrics.jsonl")
         placed = self._placed()
+        if placed.gpus:
+            (folder / "flight").mkdir(exist_ok=True)
         self._sampler = Sampler(cpus=len(placed.cpus), gpus=placed.gpus)
         self._next_sample_s = 0.0
         if self._order.setup is not None:
@@ -283,9 +298,8 @@ class Agent:
             )
 
     def _start_ranks(self) -> None:
-        for place in self._placement().ranks:
-            if place.node != self._node:
-                continue
+        places = [place for place in self._placement().ranks if place.node == self._node]
+        for place in bind_near(places, self._numa_of_gpu, self._numa_of_cpu):
             started = self._start_one(self._order.command, place)
             self._ranks[place.rank] = started
             watch = self._call(self._rank_ended, started)

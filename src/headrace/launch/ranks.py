@@ -10,7 +10,8 @@ from pathlib import Path
 
 from headrace.core.events import Placed
 from headrace.core.order import Order, Placement, RankPlace
-from headrace.core.records import encode
+from headrace.core.records import encode, replace
+from headrace.core.rundir import RunDir
 
 _DROPPED_PREFIXES = ("HEADRACE_", "SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_")
 
@@ -38,6 +39,37 @@ def place_ranks(order: Order, placed: Sequence[Placed], attempt: int) -> Placeme
     return Placement(
         attempt=attempt, world_size=len(ranks), nodes=tuple(placed), ranks=tuple(ranks)
     )
+
+
+def bind_near(
+    places: Sequence[RankPlace],
+    numa_of_gpu: Mapping[int, int | None],
+    numa_of_cpu: Mapping[int, int],
+) -> list[RankPlace]:
+    """The ranks of one node on CPUs beside their GPUs, as many each as they were given.
+
+    A rank's GPU is the one that it picks by LOCAL_RANK. Ranks take CPUs of their GPU's memory node
+    first and then what is left; where GPUs, memory nodes or CPUs for each rank are wanting, all
+    stays as it was. The GPUs stay in view of every rank (not ``--gpu-bind``, which takes
+    peer-to-peer copies away).
+    """
+    cpus = {cpu for place in places for cpu in place.cpus}
+    gpus = [place.gpus[place.local_rank : place.local_rank + 1] for place in places]
+    wanted = [numa_of_gpu.get(gpu[0]) if gpu else None for gpu in gpus]
+    if None in wanted or len(cpus) < sum(len(place.cpus) for place in places):
+        return list(places)
+    free = sorted(cpus)
+    taken: list[list[int]] = []
+    for place, numa in zip(places, wanted, strict=True):
+        near = [cpu for cpu in free if numa_of_cpu.get(cpu) == numa][: len(place.cpus)]
+        taken.append(near)
+        free = [cpu for cpu in free if cpu not in near]
+    bound = []
+    for place, near in zip(places, taken, strict=True):
+        more = len(place.cpus) - len(near)
+        bound.append(replace(place, cpus=tuple(sorted(near + free[:more]))))
+        free = free[more:]
+    return bound
 
 
 def split(cpus: Sequence[int], parts: int) -> list[tuple[int, ...]]:
@@ -76,6 +108,8 @@ def rank_environment(
     }
     gpus = ",".join(map(str, node.gpus))
     environment |= {"CUDA_VISIBLE_DEVICES": gpus} if found is None else found
+    if node.gpus:
+        environment |= _flight_recorder(RunDir(run_dir).node(placement.attempt, place.node))
     environment |= order.env
     environment |= {
         "RANK": str(place.rank),
@@ -102,6 +136,17 @@ def rank_environment(
     if len(placement.nodes) < len(order.placed):  # it has lost some that its job still speaks of
         environment |= {name: twins[name] for name in ("SLURM_JOB_NUM_NODES", "SLURM_JOB_NODELIST")}
     return environment
+
+
+def _flight_recorder(node_folder: Path) -> dict[str, str]:
+    """torch keeps the last collectives of each rank and writes them down when one times out, which
+    shows who was missing (PyTorch, "Flight Recorder for Debugging Stuck Jobs"). torch adds the
+    rank to the file's name."""
+    return {
+        "TORCH_FR_BUFFER_SIZE": "2000",
+        "TORCH_FR_DUMP_TEMP_FILE": str(node_folder / "flight" / "rank-"),
+        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+    }
 
 
 def _slurm_twins(

@@ -161,6 +161,7 @@ def test_what_is_taken_of_a_gpu_is_told_with_its_processes(nvml: FakeNvml, root:
     by_number, by_uuid = read_gpu_use(["1", "GPU-1"], root)
     assert by_uuid == GpuUse(
         name="GPU-1",
+        numa_node=by_number.numa_node,
         total_bytes=by_number.total_bytes,
         used_bytes=by_number.used_bytes,
         users=(
@@ -168,6 +169,7 @@ def test_what_is_taken_of_a_gpu_is_told_with_its_processes(nvml: FakeNvml, root:
             GpuUser(pid=1 << 30, name="?", ours=False),
         ),
     )
+    assert by_uuid.numa_node == 1
     assert 0 < by_uuid.used_bytes <= by_uuid.total_bytes
     assert nvml.opened == 0
 

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from headrace.core.events import Placed
-from headrace.core.order import Order, RestartPolicy, SessionSettings
-from headrace.launch.ranks import place_ranks, rank_environment, split
+from headrace.core.order import Order, RankPlace, RestartPolicy, SessionSettings
+from headrace.launch.ranks import bind_near, place_ranks, rank_environment, split
 
 
 def order(**changes: object) -> Order:
@@ -105,3 +105,45 @@ def test_a_launchers_variables_of_the_submitting_shell_do_not_leak_in() -> None:
 def test_a_run_without_gpus_sees_none() -> None:
     placed = (Placed(node="a", address="127.0.0.1", cpus=(0,)),)
     assert environment(0, order(placed=placed, ranks_per_node=1))["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def four_ranks(*cpus: tuple[int, ...]) -> list[RankPlace]:
+    return [
+        RankPlace(rank=n, local_rank=n, node="a", node_rank=0, cpus=mine, gpus=(0, 1, 2, 3))
+        for n, mine in enumerate(cpus)
+    ]
+
+
+SOCKETS = {cpu: cpu // 4 for cpu in range(8)}
+
+
+def test_ranks_get_cpus_beside_the_gpu_that_local_rank_picks() -> None:
+    given = four_ranks((0, 1), (2, 3), (4, 5), (6, 7))
+    bound = bind_near(given, {0: 1, 1: 0, 2: 1, 3: 0}, SOCKETS)
+    assert [place.cpus for place in bound] == [(4, 5), (0, 1), (6, 7), (2, 3)]
+
+
+def test_ranks_whose_memory_node_is_full_take_what_is_left_and_nobody_gets_less() -> None:
+    given = four_ranks((0, 1), (2, 3), (4, 5), (6, 7))
+    bound = bind_near(given, {0: 1, 1: 1, 2: 1, 3: 0}, SOCKETS)
+    assert [place.cpus for place in bound] == [(4, 5), (6, 7), (2, 3), (0, 1)]
+
+
+def test_cpus_stay_as_they_were_where_the_memory_node_of_a_gpu_is_not_known() -> None:
+    given = four_ranks((0, 1), (2, 3), (4, 5), (6, 7))
+    assert bind_near(given, {0: 1, 1: 0, 2: None, 3: 0}, SOCKETS) == given
+    assert bind_near(given, {}, SOCKETS) == given
+
+
+def test_cpus_that_ranks_share_stay_shared() -> None:
+    given = four_ranks((0, 1), (0, 1), (0, 1), (0, 1))
+    assert bind_near(given, dict.fromkeys(range(4), 0), SOCKETS) == given
+
+
+def test_torch_is_told_where_to_write_what_collectives_were_last_when_there_are_gpus() -> None:
+    told = environment(2, order())
+    assert told["TORCH_FR_DUMP_TEMP_FILE"] == "/runs/gpt-12_3/attempts/2/nodes/b/flight/rank-"
+    without = order(placed=(Placed(node="a", address="10.0.0.1", cpus=(0, 1)),))
+    assert "TORCH_FR_DUMP_TEMP_FILE" not in environment(0, without)
+    own = order(env={"TORCH_FR_BUFFER_SIZE": "0"})
+    assert environment(0, own)["TORCH_FR_BUFFER_SIZE"] == "0"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from headrace.cluster.nodes.gpus import has_driver
+from headrace.cluster.nodes.gpus import has_driver, read_numa_of_pci
 from headrace.core.records import Record
 
 
@@ -19,9 +19,10 @@ class GpuUser(Record, frozen=True, kw_only=True):
 
 
 class GpuUse(Record, frozen=True, kw_only=True):
-    """``name``: as in CUDA_VISIBLE_DEVICES."""
+    """``name``: as in CUDA_VISIBLE_DEVICES. ``numa_node``: None where the firmware does not say."""
 
     name: str
+    numa_node: int | None = None
     total_bytes: int
     used_bytes: int
     users: tuple[GpuUser, ...] = ()
@@ -57,6 +58,7 @@ def _use(nvml: ModuleType, name: str, root: Path) -> GpuUse:
     pids = [process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
     return GpuUse(
         name=name,
+        numa_node=read_numa_of_pci(root, str(nvml.nvmlDeviceGetPciInfo(handle).busId).lower()),
         total_bytes=int(memory.total),
         used_bytes=int(memory.used),
         users=tuple(gpu_user(pid, root) for pid in pids),
