@@ -11,12 +11,12 @@ here knows a clock, a socket or a process. What it promises:
 * exactly one ``End`` leaves it, and nothing after that.
 """
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import assert_never
 
 from headrace.core.errors import EXIT_NODE_LOST
 from headrace.core.order import RestartPolicy
+from headrace.core.records import Record, replace
 from headrace.core.states import State
 
 STACKS_WAIT_S = 5.0
@@ -31,8 +31,7 @@ class Phase(Enum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Record, frozen=True):
     """Why an attempt is over. ``kind``: completed, stopped, error, node, hang, oom, preempt."""
 
     kind: str
@@ -40,14 +39,12 @@ class Outcome:
     exit_code: int = 0
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(Record, frozen=True):
     reason: str
     deadline_s: float
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Record, frozen=True):
     """State of one run's supervision. Times are on the lead's monotonic clock, in seconds.
 
     ``nodes_min``: with how few nodes it may go on; None for all. ``no_progress``,
@@ -81,47 +78,41 @@ class Run:
 # --- events ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class NodeReady:
+class NodeReady(Record, frozen=True):
     """The node's agent is up and nothing of an attempt is left on it."""
 
     node: str
 
 
-@dataclass(frozen=True)
-class NodeGone:
+class NodeGone(Record, frozen=True):
     """The node's agent died or went silent; its ranks are gone or will be."""
 
     node: str
     detail: str
 
 
-@dataclass(frozen=True)
-class NodeDead:
+class NodeDead(Record, frozen=True):
     """The node cannot be used: the run goes on without it, or elsewhere."""
 
     node: str
     detail: str
 
 
-@dataclass(frozen=True)
-class RankDied:
+class RankDied(Record, frozen=True):
     """``exit_code`` is negative for a signal. 0 is a good end."""
 
     rank: int
     exit_code: int
 
 
-@dataclass(frozen=True)
-class RankSpoke:
+class RankSpoke(Record, frozen=True):
     """A rank told its agent something; ``step`` is the last step it finished."""
 
     rank: int
     step: int
 
 
-@dataclass(frozen=True)
-class StartFailed:
+class StartFailed(Record, frozen=True):
     """A node could not start its ranks (setup failed, no such folder)."""
 
     node: str
@@ -129,22 +120,19 @@ class StartFailed:
     exit_code: int
 
 
-@dataclass(frozen=True)
-class MemoryExceeded:
+class MemoryExceeded(Record, frozen=True):
     node: str
     detail: str
 
 
-@dataclass(frozen=True)
-class StopWanted:
+class StopWanted(Record, frozen=True):
     """``grace_s`` None: the run's own."""
 
     reason: str
     grace_s: float | None = None
 
 
-@dataclass(frozen=True)
-class Tick:
+class Tick(Record, frozen=True):
     """Time has passed; nothing else happened."""
 
 
@@ -164,33 +152,28 @@ Event = (
 # --- effects -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class StartAttempt:
+class StartAttempt(Record, frozen=True):
     attempt: int
 
 
-@dataclass(frozen=True)
-class AskToStop:
+class AskToStop(Record, frozen=True):
     """Ranks that speak are told; the others get SIGTERM. ``deadline_s`` on the lead's clock."""
 
     reason: str
     deadline_s: float
 
 
-@dataclass(frozen=True)
-class DumpStacks:
+class DumpStacks(Record, frozen=True):
     pass
 
 
-@dataclass(frozen=True)
-class KillRanks:
+class KillRanks(Record, frozen=True):
     """Leave nothing of the attempt on any node. ``grace_s``: time to end by themselves first."""
 
     grace_s: float
 
 
-@dataclass(frozen=True)
-class AttemptOver:
+class AttemptOver(Record, frozen=True):
     """For the record. ``restart_in_s`` None: the run ends here."""
 
     outcome: Outcome
@@ -198,8 +181,7 @@ class AttemptOver:
     restart_in_s: float | None
 
 
-@dataclass(frozen=True)
-class End:
+class End(Record, frozen=True):
     state: State
     exit_code: int
     detail: str

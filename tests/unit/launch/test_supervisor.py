@@ -1,11 +1,10 @@
 """The supervisor's promises, one sentence each; the property tests drive it with any events."""
 
-from dataclasses import replace
-
 import pytest
 
 from headrace.core.errors import EXIT_NODE_LOST
 from headrace.core.order import RestartPolicy
+from headrace.core.records import replace
 from headrace.core.states import State
 from headrace.launch import supervisor
 from headrace.launch.supervisor import (
@@ -43,7 +42,7 @@ def new_run(**changes: object) -> Run:
         limit_at_s=None,
         attempt=0,
     )
-    return replace(run, **changes)  # type: ignore[arg-type]
+    return replace(run, **changes)
 
 
 def drive(run: Run, *steps: tuple[float, Event]) -> tuple[Run, list[Effect]]:
