@@ -5,6 +5,7 @@ HeadraceError
 +-- DamagedCheckpoint    002  exit 1  bytes are not those that were written
 +-- NoneUsable           003  exit 1  there are checkpoints, and every one is damaged
 +-- NotSaveable          004  exit 2  the state holds what a checkpoint cannot
++-- IncompleteSave       005  exit 1  a rank's part of a checkpoint is missing or does not fit
 """
 
 from collections.abc import Sequence
@@ -71,3 +72,20 @@ class NotSaveable(UsageError):
             remedy=takes,
         )
         self.where = where
+
+
+class IncompleteSave(HeadraceError):
+    """Not all ranks have written their part of a checkpoint: it is not committed."""
+
+    code = "HR-CKPT-005"
+
+    def __init__(self, step: int, rank: int, reason: str) -> None:
+        super().__init__(
+            f"step {step} was not saved: rank {rank}: {reason}",
+            why="a checkpoint is committed when every rank has written and read back its part",
+            remedy="training goes on and saves again at the next interval; "
+            "see that rank's log, and whether its node can write to the run directory",
+        )
+        self.step = step
+        self.rank = rank
+        self.reason = reason

@@ -8,7 +8,8 @@
     latest                             the name of the newest committed one, for people and scripts
 
 ``<writer>`` is the writer's process (boot id, pid, start time), so that leftovers of a dead one can
-be told from a living one's work.
+be told from a living one's work; of several ranks it is the one that commits, and the number of the
+save follows.
 """
 
 import os
@@ -24,6 +25,7 @@ _COMMITTED = re.compile(r"step-(\d{9,})")
 _HIDDEN = re.compile(
     r"\.(?P<name>step-\d{9,})\.(?P<kind>tmp|old)-"
     r"(?P<boot_id>[0-9a-f-]{36})_(?P<pid>\d+)_(?P<ticks>\d+)"
+    r"(?:-[\d.]+)?(?:\.dead)?"
 )
 
 
@@ -56,12 +58,24 @@ def candidates(root: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def temporary_path(root: Path, step: int) -> Path:
-    return root / f".{step_name(step)}.tmp-{_this_writer()}"
+def temporary_path(root: Path, step: int, writer: str | None = None) -> Path:
+    """``writer``: this process, unless it is another that commits."""
+    return root / f".{step_name(step)}.tmp-{writer or this_writer()}"
+
+
+def leftovers(root: Path, *, but: Path | None) -> list[Path]:
+    """What earlier saves of this process, which failed, have left, all ``but`` one."""
+    mine = identify(os.getpid())
+    return [
+        path
+        for path in sorted(root.iterdir())
+        if path != but and (found := _HIDDEN.fullmatch(path.name))
+        if found["kind"] == "tmp" and _writer(found) == mine
+    ]
 
 
 def set_aside_path(root: Path, step: int) -> Path:
-    return root / f".{step_name(step)}.old-{_this_writer()}"
+    return root / f".{step_name(step)}.old-{this_writer()}"
 
 
 def recover(root: Path) -> None:
@@ -87,7 +101,7 @@ def _steps(root: Path) -> list[tuple[int, Path]]:
     return [(step, path) for step, path in steps if step is not None]
 
 
-def _this_writer() -> str:
+def this_writer() -> str:
     me = identify(os.getpid())
     assert me is not None, "this process exists"
     return f"{me.boot_id}_{me.pid}_{me.start_ticks}"

@@ -6,11 +6,11 @@ docs/reference/checkpoint-format.md. No torch: a login node can check a checkpoi
 """
 
 import json
-import math
 from pathlib import Path
 
 import xxhash
 
+from headrace.checkpoint.box import Box, tile
 from headrace.checkpoint.errors import DamagedCheckpoint
 from headrace.core.records import DecodeError, Record, decode, encode
 
@@ -40,7 +40,6 @@ ITEM_BYTES = {
 """Names of data types as safetensors writes them, and the bytes of one element."""
 
 _PREFIX = b'{"xxh3_128":"'
-_MIDDLE = b'","manifest":'
 _DIGITS = 32
 
 
@@ -53,6 +52,10 @@ class Chunk(Record, frozen=True, kw_only=True):
     start: int
     stop: int
     xxh3_128: str
+
+    @property
+    def box(self) -> Box:
+        return Box(self.offsets, self.sizes)
 
 
 class TensorEntry(Record, frozen=True, kw_only=True):
@@ -86,19 +89,37 @@ class Manifest(Record, frozen=True, kw_only=True):
         """Bytes of all shards."""
         return sum(file.size_bytes for file in self.files.values())
 
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of all tensors, tied ones once."""
+        chunks = (chunk for entry in self.tensors.values() for chunk in entry.chunks)
+        return sum(chunk.stop - chunk.start for chunk in chunks)
+
+
+def seal(kind: str, body: bytes) -> bytes:
+    """One line of JSON around ``body``, itself JSON, with its hash."""
+    digest = xxhash.xxh3_128_hexdigest(body).encode()
+    return _PREFIX + digest + _middle(kind) + body + b"}\n"
+
+
+def unseal(kind: str, data: bytes) -> bytes | None:
+    """The body, or None unless ``data`` is exactly what ``seal`` wrote."""
+    body = data[len(_PREFIX) + _DIGITS + len(_middle(kind)) : -2]
+    return body if data == seal(kind, body) else None
+
+
+def _middle(kind: str) -> bytes:
+    return f'","{kind}":'.encode()
+
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    body = encode(manifest)
-    digest = xxhash.xxh3_128_hexdigest(body).encode()
-    return _PREFIX + digest + _MIDDLE + body + b"}\n"
+    return seal("manifest", encode(manifest))
 
 
 def decode_manifest(data: bytes, folder: Path) -> Manifest:
     """Raise ``DamagedCheckpoint`` unless ``data`` is exactly what ``encode_manifest`` wrote."""
-    start = len(_PREFIX) + _DIGITS + len(_MIDDLE)
-    body = data[start:-2]
-    digest = xxhash.xxh3_128_hexdigest(body).encode()
-    if data != _PREFIX + digest + _MIDDLE + body + b"}\n":
+    body = unseal("manifest", data)
+    if body is None:
         raise DamagedCheckpoint(folder, f"the hash of {MANIFEST} differs")
     version = json.loads(body).get("version")
     if version != VERSION:
@@ -109,9 +130,9 @@ def decode_manifest(data: bytes, folder: Path) -> Manifest:
         manifest = decode(body, Manifest)
     except DecodeError as error:
         raise DamagedCheckpoint(folder, f"{MANIFEST} is not understood: {error}") from error
-    for name, entry in manifest.tensors.items():
-        if not _is_whole(entry):
-            raise DamagedCheckpoint(folder, f"the chunks of {name} are not all of it")
+    fault = fault_of(manifest)
+    if fault:
+        raise DamagedCheckpoint(folder, fault)
     return manifest
 
 
@@ -126,11 +147,30 @@ def read_manifest(folder: Path) -> Manifest:
     return decode_manifest(data, folder)
 
 
-def _is_whole(entry: TensorEntry) -> bool:
-    """Whether the chunks have as many elements as the tensor, and as many bytes as elements."""
-    elements = [math.prod(chunk.sizes) for chunk in entry.chunks]
-    spans = [chunk.stop - chunk.start for chunk in entry.chunks]
-    item_bytes = ITEM_BYTES.get(entry.dtype, 0)
-    return sum(elements) == math.prod(entry.shape) and spans == [
-        count * item_bytes for count in elements
-    ]
+def fault_of(manifest: Manifest) -> str:
+    """What is wrong with a manifest as such; "" when it describes all of every tensor and file."""
+    ranges: dict[str, list[tuple[int, int]]] = {name: [] for name in manifest.files}
+    for name, entry in manifest.tensors.items():
+        item_bytes = ITEM_BYTES.get(entry.dtype)
+        if item_bytes is None:
+            return f"{name} has the type {entry.dtype}, which is not known"
+        for chunk in entry.chunks:
+            if chunk.file not in ranges:
+                return f"{name} lies in {chunk.file}, which is not listed"
+            if chunk.stop - chunk.start != chunk.box.elements * item_bytes:
+                return f"a chunk of {name} has another length than its bytes"
+            ranges[chunk.file].append((chunk.start, chunk.stop))
+        if not tile([chunk.box for chunk in entry.chunks], entry.shape):
+            return f"the chunks of {name} are not all of it"
+    for name, file in manifest.files.items():
+        end = file.header_bytes
+        for start, stop in sorted(ranges[name]):
+            if start != end:
+                return f"{name}: a gap or an overlap at byte {end}"
+            end = stop
+        if end != file.size_bytes:
+            return f"{name}: nothing is known of the bytes from {end} on"
+    for alias, stored in manifest.aliases.items():
+        if stored not in manifest.tensors or alias in manifest.tensors:
+            return f"{alias} is tied to {stored}, which is not stored"
+    return ""

@@ -3,9 +3,14 @@
 A checkpoint is committed by one rename, after every byte is on the disk and has been read back and
 compared. A save that fails leaves nothing behind, is reported by ``poll``, and never raises into
 training. One save is in flight at a time.
+
+Several ranks save together when each makes a Saver and stages the same steps. They agree in
+``stage``, on the caller's thread: all take a snapshot, or none. What follows in the background
+needs only the folder they share, and goes wrong for none but this save.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -15,32 +20,27 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.checkpoint.commit import FIRST, Save, commit, contribute, reason_of
 from headrace.checkpoint.errors import DamagedCheckpoint, NotSaveable
 from headrace.checkpoint.folder import (
     LATEST,
     committed,
     recover,
-    set_aside_path,
     step_name,
     step_of,
     temporary_path,
-)
-from headrace.checkpoint.manifest import (
-    MANIFEST,
-    VERSION,
-    Chunk,
-    FileEntry,
-    Manifest,
-    TensorEntry,
-    encode_manifest,
+    this_writer,
 )
 from headrace.checkpoint.retention import to_delete
-from headrace.checkpoint.shard import write_shard, write_small
-from headrace.checkpoint.staging import Snapshot, StagedShard, StagedSnapshot, Staging
-from headrace.checkpoint.verification import check_files, verify
+from headrace.checkpoint.share import Alone, Ranks
+from headrace.checkpoint.staging import Snapshot, StagedSnapshot, Staging
+from headrace.checkpoint.verification import check_files
 from headrace.core.records import sync_folder, write_file
 
 SHARD_BYTES = 4 << 30
+PATIENCE_S = 600.0
+_ALONE = Alone()
+_NAME_BYTES = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +84,12 @@ class Failed:
 
 
 class Saver:
-    """Saves snapshots below ``root``. Only one Saver at a time may write to a root.
+    """Saves snapshots below ``root``. Only one Saver, or one of each rank, may write to a root.
 
     ``keep``, ``keep_every``: see ``retention.to_delete``. ``damaged``: checkpoints found damaged
-    when loading (``Loaded.skipped``), which then do not count as ones to go back to. Raise
-    ``OSError`` when ``root`` cannot be made or read.
+    when loading (``Loaded.skipped``), which then do not count as ones to go back to. ``ranks``: who
+    saves together; the first commits, reports what was saved, and deletes old ones. It waits for
+    the others for ``patience_s``. Raise ``OSError`` when ``root`` cannot be made or read.
     """
 
     def __init__(
@@ -99,24 +100,51 @@ class Saver:
         keep_every: int | None = None,
         damaged: Collection[Path] = (),
         shard_bytes: int = SHARD_BYTES,
+        ranks: Ranks = _ALONE,
+        patience_s: float = PATIENCE_S,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.root = root
         self._keep = keep
         self._keep_every = keep_every
         self._now_s = now_s
-        if not root.is_dir():
-            root.mkdir(parents=True, exist_ok=True)
-            sync_folder(root.parent)
-        recover(root)
+        self._ranks = ranks
+        self._patience_s = patience_s
+        self._saves = 0
+        self._verified: dict[int, bool] = {}
+        self._writer_name = self._agree_on_writer(damaged)
+        self._staging = Staging(shard_bytes, ranks)
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-write")
+        self._flight: tuple[int, Future[Saved | None]] | None = None
+        self._reports: list[Saved | Failed] = []
+
+    def _agree_on_writer(self, damaged: Collection[Path]) -> str | None:
+        """The first rank looks at the root and says its name; None when it is alone."""
+        error: OSError | None = None
+        name = b""
+        if self._ranks.rank == FIRST:
+            try:
+                self._open_root(damaged)
+            except OSError as failure:
+                error = failure
+            name = f"{this_writer()}-{time.time_ns()}".encode()
+        letters = self._ranks.sum([float(error is not None), *name.ljust(_NAME_BYTES, b"\0")])
+        if error is not None:
+            raise error
+        if letters[0]:
+            raise OSError(errno.EIO, "the first rank cannot use it", str(self.root))
+        agreed = bytes(map(int, letters[1:])).rstrip(b"\0").decode()
+        return agreed if self._ranks.world_size > 1 else None
+
+    def _open_root(self, damaged: Collection[Path]) -> None:
+        if not self.root.is_dir():
+            self.root.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.root.parent)
+        recover(self.root)
         self._verified = {
             int(step_of(path) or 0): path not in damaged and _looks_whole(path)
-            for path in committed(root)
+            for path in committed(self.root)
         }
-        self._staging = Staging(shard_bytes)
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-write")
-        self._flight: tuple[int, Future[Saved]] | None = None
-        self._reports: list[Saved | Failed] = []
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Allocate and touch memory for snapshots like this one, before training starts.
@@ -136,20 +164,27 @@ class Saver:
         if must:
             self.wait()
         self._collect()
-        if self._flight is not None:
-            busy = self._flight[0]
-            return Skipped(step=snapshot.step, reason=f"step {busy} is still being written")
+        if self._any(self._flight is not None):
+            busy = "another rank" if self._flight is None else f"step {self._flight[0]}"
+            return Skipped(step=snapshot.step, reason=f"{busy} is still being written")
         start_s = self._now_s()
+        reason = ""
         try:
             staged = self._staging.stage(snapshot)
         except (NotSaveable, MemoryError, RuntimeError) as error:
-            reason = _reason(error)
+            reason = reason_of(error)
+        if self._any(bool(reason)):
+            reason = reason or "another rank could not copy its share"
             self._reports.append(Failed(step=snapshot.step, reason=reason))
             return Skipped(step=snapshot.step, reason=reason)
         stall_s = self._now_s() - start_s
         future = self._writer.submit(self._save, staged, start_s, stall_s)
         self._flight = (snapshot.step, future)
         return Staged(step=snapshot.step, size_bytes=staged.size_bytes, stall_s=stall_s)
+
+    def _any(self, mine: bool) -> bool:
+        """Whether it is so on any rank: the same answer on all."""
+        return self._ranks.sum([float(mine)])[0] > 0
 
     def poll(self) -> list[Saved | Failed]:
         """What has ended since the last call. Never waits."""
@@ -163,9 +198,10 @@ class Saver:
             return True
         return not wait_for([self._flight[1]], timeout_s).not_done
 
-    def close(self) -> None:
+    def close(self, *, patience_s: float = PATIENCE_S) -> None:
         """Wait for the save in flight; leaving the program does so, too. ``poll`` still tells how
-        it ended."""
+        it ended. ``patience_s``: for other ranks, when they may have died."""
+        self._patience_s = min(self._patience_s, patience_s)
         self._writer.shutdown(wait=True)
 
     def _collect(self) -> None:
@@ -174,19 +210,29 @@ class Saver:
         step, future = self._flight
         self._flight = None
         error = future.exception()
-        self._reports.append(
-            future.result() if error is None else Failed(step=step, reason=_reason(error))
-        )
+        report = future.result() if error is None else Failed(step=step, reason=reason_of(error))
+        if report is not None:
+            self._reports.append(report)
 
-    def _save(self, staged: StagedSnapshot, start_s: float, stall_s: float) -> Saved:
-        """In the writer thread. Raise ``OSError`` or ``DamagedCheckpoint`` when not committed."""
-        path = commit(self.root, staged)
+    def _save(self, staged: StagedSnapshot, start_s: float, stall_s: float) -> Saved | None:
+        """In the writer thread: None when another rank commits. Raise when this rank failed."""
+        self._saves += 1
+        name = None if self._writer_name is None else f"{self._writer_name}.{self._saves}"
+        save = Save(
+            temporary=temporary_path(self.root, staged.step, name),
+            ranks=self._ranks,
+            patience_s=lambda: self._patience_s,
+        )
+        if self._ranks.rank != FIRST:
+            contribute(save, staged)
+            return None
+        manifest = commit(save, staged)
         self._verified[staged.step] = True
         durable_s = self._now_s() - start_s
         return Saved(
             step=staged.step,
-            path=path,
-            size_bytes=staged.size_bytes,
+            path=self.root / step_name(staged.step),
+            size_bytes=manifest.tensor_bytes,
             stall_s=stall_s,
             durable_s=durable_s,
             note=self._after_commit(staged.step),
@@ -197,7 +243,7 @@ class Saver:
         try:
             write_file(self.root / LATEST, step_name(step).encode() + b"\n")
         except OSError as error:
-            return f"{LATEST} was not moved: {_reason(error)}"
+            return f"{LATEST} was not moved: {reason_of(error)}"
         old_steps = to_delete(
             self._verified, saved=step, keep=self._keep, keep_every=self._keep_every
         )
@@ -205,85 +251,9 @@ class Saver:
             try:
                 _delete(self.root, old)
             except OSError as error:
-                return f"{step_name(old)} was not deleted: {_reason(error)}"
+                return f"{step_name(old)} was not deleted: {reason_of(error)}"
             del self._verified[old]
         return ""
-
-
-def commit(root: Path, staged: StagedSnapshot) -> Path:
-    """Write, flush, verify, rename. Raise ``OSError`` or ``DamagedCheckpoint``; then nothing of it
-    is left."""
-    temporary = temporary_path(root, staged.step)
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir()
-        manifest = _write_shards(temporary, staged)
-        write_small(temporary / MANIFEST, encode_manifest(manifest))
-        sync_folder(temporary)
-        verify(temporary)
-        path = root / step_name(staged.step)
-        _rename_into_place(temporary, path, staged.step)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return path
-
-
-def _rename_into_place(temporary: Path, path: Path, step: int) -> None:
-    """A checkpoint of the same step is set aside first; ``recover`` would put it back."""
-    aside = set_aside_path(path.parent, step)
-    replaces = path.exists()
-    if replaces:
-        os.rename(path, aside)
-    try:
-        os.rename(temporary, path)
-    except OSError:
-        if replaces:
-            os.rename(aside, path)
-        raise
-    sync_folder(path.parent)
-    if replaces:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _write_shards(folder: Path, staged: StagedSnapshot) -> Manifest:
-    files: dict[str, FileEntry] = {}
-    tensors: dict[str, TensorEntry] = {}
-    for number, shard in enumerate(staged.shards):
-        name = f"shard-{number:05d}.safetensors"
-        files[name], hashes = write_shard(folder / name, shard.tensors, shard.bytes())
-        tensors |= _entries(shard, name, files[name].header_bytes, hashes)
-    return Manifest(
-        version=VERSION,
-        step=staged.step,
-        files=files,
-        tensors=tensors,
-        aliases=staged.aliases,
-        state=dict(staged.state),
-    )
-
-
-def _entries(
-    shard: StagedShard, file: str, header_bytes: int, hashes: list[str]
-) -> dict[str, TensorEntry]:
-    """One replica writes whole tensors: a chunk each, that starts at 0 in every dimension."""
-    return {
-        placed.name: TensorEntry(
-            shape=placed.shape,
-            dtype=placed.dtype,
-            chunks=(
-                Chunk(
-                    offsets=(0,) * len(placed.shape),
-                    sizes=placed.shape,
-                    file=file,
-                    start=header_bytes + placed.start,
-                    stop=header_bytes + placed.stop,
-                    xxh3_128=digest,
-                ),
-            ),
-        )
-        for placed, digest in zip(shard.tensors, hashes, strict=True)
-    }
 
 
 def _delete(root: Path, step: int) -> None:
@@ -301,11 +271,3 @@ def _looks_whole(path: Path) -> bool:
     except (DamagedCheckpoint, OSError):
         return False
     return True
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
-    if isinstance(error, DamagedCheckpoint | NotSaveable):
-        return error.problem
-    return f"{type(error).__name__}: {error}"

@@ -5,8 +5,8 @@ is complete when ``stage`` returns, whichever device the tensors are on; nothing
 them afterwards reaches the checkpoint.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ import torch
 from headrace.checkpoint.dtypes import TORCH_DTYPES, dtype_name
 from headrace.checkpoint.manifest import ITEM_BYTES
 from headrace.checkpoint.shard import Placed
+from headrace.checkpoint.share import Alone, Ranks, Share, share_of
 from headrace.checkpoint.state import Json, to_json
 
 
@@ -22,12 +23,15 @@ class Snapshot:
     """What training is after ``step`` steps.
 
     ``tensors``: full names, such as ``model/block.0.weight`` and
-    ``optimizer/block.0.weight/exp_avg``. ``state``: everything else, as JSON.
+    ``optimizer/block.0.weight/exp_avg``; a ``DTensor`` is saved as the whole it is a part of.
+    ``state``: everything else, as JSON; of several ranks rank 0's. ``same_on_all``: names of plain
+    tensors that are the same on all ranks, whose writing they share; others are rank 0's.
     """
 
     step: int
     tensors: Mapping[str, torch.Tensor]
     state: Mapping[str, Json]
+    same_on_all: Collection[str] = ()
 
 
 class Shape(NamedTuple):
@@ -55,9 +59,11 @@ class StagedShard:
 
 @dataclass(frozen=True)
 class StagedSnapshot:
+    """``share``: which boxes of which tensors lie in the shards; its own tensors are given up."""
+
     step: int
     shards: tuple[StagedShard, ...]
-    aliases: dict[str, str]
+    share: Share
     state: dict[str, Json]
 
     @property
@@ -65,32 +71,38 @@ class StagedSnapshot:
         return sum(shard.data.numel() for shard in self.shards)
 
 
+_ALONE = Alone()
+
+
 class Staging:
     """Memory for one snapshot at a time: a new ``stage`` overwrites the former one."""
 
-    def __init__(self, shard_bytes: int) -> None:
+    def __init__(self, shard_bytes: int, ranks: Ranks = _ALONE) -> None:
         self._shard_bytes = shard_bytes
+        self._ranks = ranks
         self._shapes: tuple[Shape, ...] | None = None
         self._shards: tuple[StagedShard, ...] = ()
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Check the snapshot and allocate memory for it. Raise ``NotSaveable``, ``MemoryError``."""
         to_json(snapshot.state, "state")
-        stored, _ = _without_aliases(snapshot.tensors)
-        self._allocate(_shapes(stored))
+        self._allocate(_shapes(self._share(snapshot).tensors))
 
     def stage(self, snapshot: Snapshot) -> StagedSnapshot:
         """Copy the snapshot. Raise ``NotSaveable``, ``MemoryError``."""
         state = {key: to_json(value, f"state.{key}") for key, value in snapshot.state.items()}
-        stored, aliases = _without_aliases(snapshot.tensors)
-        self._allocate(_shapes(stored))
+        share = self._share(snapshot)
+        self._allocate(_shapes(share.tensors))
         with torch.no_grad():
             for shard in self._shards:
                 for placed in shard.tensors:
                     room = shard.data[placed.start : placed.stop]
-                    source = stored[placed.name].detach()
+                    source = share.tensors[placed.name]
                     room.view(TORCH_DTYPES[placed.dtype]).view(placed.shape).copy_(source)
-        return StagedSnapshot(snapshot.step, self._shards, aliases, state)
+        return StagedSnapshot(snapshot.step, self._shards, replace(share, tensors={}), state)
+
+    def _share(self, snapshot: Snapshot) -> Share:
+        return share_of(snapshot.tensors, snapshot.same_on_all, self._ranks)
 
     def _allocate(self, shapes: tuple[Shape, ...]) -> None:
         if shapes == self._shapes:
@@ -129,31 +141,3 @@ def _shard(shapes: list[Shape]) -> StagedShard:
         placed.append(Placed(shape.name, shape.dtype, shape.shape, start, stop))
         start = stop
     return StagedShard(tuple(placed), torch.empty(start, dtype=torch.uint8).zero_())
-
-
-def _without_aliases(
-    tensors: Mapping[str, torch.Tensor],
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors to store, and name -> stored name of those that are the same memory (tied)."""
-    stored: dict[str, torch.Tensor] = {}
-    aliases: dict[str, str] = {}
-    names: dict[tuple[object, ...], str] = {}
-    for name, tensor in tensors.items():
-        if tensor.numel() == 0 or tensor.layout is not torch.strided:
-            stored[name] = tensor
-            continue
-        memory = (
-            tensor.device,
-            tensor.data_ptr(),
-            tensor.dtype,
-            tensor.shape,
-            tensor.stride(),
-            tensor.is_conj(),
-            tensor.is_neg(),
-        )
-        first = names.setdefault(memory, name)
-        if first == name:
-            stored[name] = tensor
-        else:
-            aliases[name] = first
-    return stored, aliases

@@ -1,9 +1,10 @@
 """Check every byte of a checkpoint against its hashes, without torch and in bounded memory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint
-from headrace.checkpoint.manifest import Chunk, Manifest, read_manifest
+from headrace.checkpoint.manifest import Chunk, FileEntry, Manifest, TensorEntry, read_manifest
 from headrace.checkpoint.shard import ShardReader
 
 
@@ -12,15 +13,22 @@ def verify(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise CheckpointNotFound(folder)
     manifest = read_manifest(folder)
-    chunks: dict[str, list[tuple[str, Chunk]]] = {name: [] for name in manifest.files}
-    for tensor, entry in manifest.tensors.items():
+    check_shards(folder, manifest.files, manifest.tensors)
+    return manifest
+
+
+def check_shards(
+    folder: Path, files: Mapping[str, FileEntry], tensors: Mapping[str, TensorEntry]
+) -> None:
+    """Compare every byte of these files with its hash. Raise ``DamagedCheckpoint``."""
+    chunks: dict[str, list[tuple[str, Chunk]]] = {name: [] for name in files}
+    for tensor, entry in tensors.items():
         for chunk in entry.chunks:
             chunks[chunk.file].append((tensor, chunk))
-    for name, file in manifest.files.items():
+    for name, file in files.items():
         with ShardReader(folder, name, file) as reader:
             for tensor, chunk in chunks[name]:
                 reader.check(tensor, chunk.start, chunk.stop, chunk.xxh3_128)
-    return manifest
 
 
 def check_files(folder: Path) -> Manifest:

@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 
 from headrace import checkpoint
 from headrace.checkpoint import saver as saver_module
+from headrace.checkpoint.commit import Save, commit
 from headrace.checkpoint.dtypes import TORCH_DTYPES
 from headrace.checkpoint.errors import NotSaveable
 from headrace.checkpoint.folder import temporary_path
+from headrace.checkpoint.manifest import Manifest
 from headrace.checkpoint.saver import Failed, Saved, Saver, Skipped, Staged
 from headrace.checkpoint.staging import Snapshot, StagedSnapshot
 
@@ -155,12 +157,11 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.entered, self._open = threading.Event(), threading.Event()
-        commit = saver_module.commit
 
-        def held(root: Path, staged: StagedSnapshot) -> Path:
+        def held(save: Save, staged: StagedSnapshot) -> Manifest:
             self.entered.set()
             assert self._open.wait(60)
-            return commit(root, staged)
+            return commit(save, staged)
 
         monkeypatch.setattr(saver_module, "commit", held)
 

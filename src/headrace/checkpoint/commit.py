@@ -1,0 +1,170 @@
+"""Write a staged snapshot durably, verify it, and commit it by one rename.
+
+Alone, or as one of several ranks that write one checkpoint into one folder: then the first rank
+commits, when all parts are there (``headrace.checkpoint.parts``).
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.checkpoint.errors import IncompleteSave
+from headrace.checkpoint.folder import leftovers, set_aside_path, step_name
+from headrace.checkpoint.manifest import (
+    MANIFEST,
+    Chunk,
+    FileEntry,
+    Manifest,
+    TensorEntry,
+    encode_manifest,
+)
+from headrace.checkpoint.parts import PARTS, Part, merge, wait_for_parts, withdraw, write_part
+from headrace.checkpoint.shard import write_shard, write_small
+from headrace.checkpoint.share import Ranks
+from headrace.checkpoint.staging import StagedSnapshot
+from headrace.checkpoint.verification import check_shards, verify
+from headrace.core.records import sync_folder
+
+FIRST = 0  # the rank that commits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Save:
+    """One save of one or several ranks. ``temporary``: the folder that is renamed; its name is of
+    this save alone. ``patience_s``: how long to wait for the other ranks; asked anew."""
+
+    temporary: Path
+    ranks: Ranks
+    patience_s: Callable[[], float]
+
+    @property
+    def root(self) -> Path:
+        return self.temporary.parent
+
+
+def commit(save: Save, staged: StagedSnapshot) -> Manifest:
+    """Write, flush, verify, rename to ``step-...``.
+
+    Raise ``OSError``, ``DamagedCheckpoint`` or ``IncompleteSave``; then nothing of it is left.
+    """
+    temporary, root = save.temporary, save.root
+    many = save.ranks.world_size > 1
+    try:
+        for old in leftovers(root, but=temporary if many else None):
+            shutil.rmtree(old, ignore_errors=True)
+        temporary.mkdir(exist_ok=many)
+        parts = [_write_shards(save, staged)]
+        if many:
+            check_shards(temporary, parts[0].files, parts[0].tensors)
+            parts += wait_for_parts(
+                temporary,
+                step=staged.step,
+                save=temporary.name,
+                ranks=range(FIRST + 1, save.ranks.world_size),
+                patience_s=save.patience_s,
+            )
+            shutil.rmtree(temporary / PARTS)
+        manifest = merge(parts, step=staged.step, state=dict(staged.state))
+        write_small(temporary / MANIFEST, encode_manifest(manifest))
+        sync_folder(temporary)
+        if not many:
+            verify(temporary)
+        _rename_into_place(temporary, root / step_name(staged.step), staged.step)
+    except BaseException:
+        _discard(temporary)
+        raise
+    return manifest
+
+
+def contribute(save: Save, staged: StagedSnapshot) -> None:
+    """Write, flush and verify this rank's part of a save that another rank commits.
+
+    Raise ``OSError`` or ``DamagedCheckpoint``; the committing rank then hears why.
+    """
+    temporary, rank = save.temporary, save.ranks.rank
+    try:
+        temporary.mkdir(exist_ok=True)
+        part = _write_shards(save, staged)
+        check_shards(temporary, part.files, part.tensors)
+        sync_folder(temporary)
+        write_part(temporary, part)
+    except BaseException as error:
+        files = [_file_name(save.ranks, number) for number in range(len(staged.shards))]
+        withdraw(temporary, save=temporary.name, rank=rank, files=files, reason=reason_of(error))
+        raise
+
+
+def reason_of(error: BaseException) -> str:
+    """In one line, for a report."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+    if isinstance(error, IncompleteSave):
+        return f"rank {error.rank}: {error.reason}"
+    return getattr(error, "problem", None) or f"{type(error).__name__}: {error}"
+
+
+def _discard(temporary: Path) -> None:
+    """Under another name first: a slow rank then finds no folder to put its files into."""
+    dead = temporary.with_name(f"{temporary.name}.dead")
+    with contextlib.suppress(OSError):
+        os.rename(temporary, dead)
+    shutil.rmtree(dead, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename_into_place(temporary: Path, path: Path, step: int) -> None:
+    """A checkpoint of the same step is set aside first; ``recover`` would put it back."""
+    aside = set_aside_path(path.parent, step)
+    replaces = path.exists()
+    if replaces:
+        os.rename(path, aside)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        if replaces:
+            os.rename(aside, path)
+        raise
+    sync_folder(path.parent)
+    if replaces:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_shards(save: Save, staged: StagedSnapshot) -> Part:
+    """Write and flush this rank's shards."""
+    share = staged.share
+    files: dict[str, FileEntry] = {}
+    chunks: dict[str, list[Chunk]] = {name: [] for name in share.wholes}
+    for number, shard in enumerate(staged.shards):
+        file = _file_name(save.ranks, number)
+        files[file], hashes = write_shard(save.temporary / file, shard.tensors, shard.bytes())
+        for placed, digest in zip(shard.tensors, hashes, strict=True):
+            name, box = share.boxes[placed.name]
+            chunks[name].append(
+                Chunk(
+                    offsets=box.offsets,
+                    sizes=box.sizes,
+                    file=file,
+                    start=files[file].header_bytes + placed.start,
+                    stop=files[file].header_bytes + placed.stop,
+                    xxh3_128=digest,
+                )
+            )
+    tensors = {
+        name: TensorEntry(shape=shape, dtype=dtype, chunks=tuple(chunks[name]))
+        for name, (shape, dtype) in share.wholes.items()
+    }
+    return Part(
+        save=save.temporary.name,
+        rank=save.ranks.rank,
+        files=files,
+        tensors=tensors,
+        aliases=share.aliases,
+    )
+
+
+def _file_name(ranks: Ranks, number: int) -> str:
+    of_rank = f"rank-{ranks.rank:05d}-" if ranks.world_size > 1 else ""
+    return f"{of_rank}shard-{number:05d}.safetensors"
