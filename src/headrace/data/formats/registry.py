@@ -3,9 +3,30 @@
 from pathlib import Path
 
 from headrace.data.errors import DataNotFound, IndexRefused, NotADataset
+from headrace.data.formats.arrow import Arrow
 from headrace.data.formats.format import Format
+from headrace.data.formats.images import Images
+from headrace.data.formats.jsonl import Jsonl
+from headrace.data.formats.mds import Mds
+from headrace.data.formats.megatron import Megatron
+from headrace.data.formats.npy import Npy
+from headrace.data.formats.parquet import Parquet
+from headrace.data.formats.raw import Raw
+from headrace.data.formats.tar import Tar
+from headrace.data.formats.text import Text
 
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (
+    Mds(),
+    Megatron(),
+    Arrow(),
+    Parquet(),
+    Tar(),
+    Npy(),
+    Raw(),
+    Jsonl(),
+    Images(),
+    Text(),
+)
 """Asked in this order: what is sure (an index file, magic bytes) before what is a guess (names)."""
 
 

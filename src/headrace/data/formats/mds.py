@@ -1,0 +1,220 @@
+"""MDS, the shards of mosaicml-streaming: ``index.json`` and files that begin with their offsets.
+
+A shard (little-endian): u32 samples, u32 offsets[samples + 1], the writer's settings as JSON, the
+samples. A sample: u32 length of each column whose size is not fixed, then the columns. Source: its
+documentation, "Dataset Format", and streaming/base/format/mds in mosaicml/streaming. Hashes that
+the index has are checked when the data set is indexed.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from headrace.data.errors import DamagedData, IndexRefused, NotADataset
+from headrace.data.formats.format import Decode, Options, Scan, Unit
+from headrace.data.formats.listing import inside
+from headrace.data.formats.mds_columns import Column, column_of
+from headrace.data.formats.source import Source
+
+INDEX = "index.json"
+INDEX_BYTES = 1 << 30
+XXHASHES = {"xxh32", "xxh64", "xxh128", "xxh3_64", "xxh3_128"}
+COLUMNS = ("column_names", "column_encodings", "column_sizes")
+
+
+class Mds:
+    """A sample is {column: value}: numbers, text, bytes, NumPy arrays; images as their files'
+    bytes."""
+
+    name = "mds"
+
+    def claims(self, path: Path) -> bool:
+        index = _index_of(path)
+        try:
+            with Source(index) as source:
+                head = source.read(0, min(1 << 16, source.size))
+        except IndexRefused:
+            return False
+        return b'"shards"' in head and b'"version"' in head
+
+    def scan(self, path: Path, options: Options) -> Scan:
+        del options
+        index = _index_of(path)
+        shards = _shards(index)
+        names = [_name(shard, index, number) for number, shard in enumerate(shards)]
+        columns = [_columns(shard, index, number) for number, shard in enumerate(shards)]
+        if any(other != columns[0] for other in columns):
+            raise NotADataset(index, "its shards have not the same columns")
+        root = index.parent
+        return Scan(
+            files=names,
+            units=_units(root, names, shards),
+            meta={"columns": columns[0] if columns else []},
+        )
+
+    def decoder(self, meta: Mapping[str, Any]) -> Decode:
+        columns = [
+            Column(name, column_of(encoding), size) for name, encoding, size in meta["columns"]
+        ]
+
+        def decode(data: memoryview, file: str, start: int) -> list[dict[str, Any]]:
+            try:
+                return [_sample(data, columns)]
+            except (ValueError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
+                raise DamagedData(
+                    Path(file),
+                    f"a sample is not what its columns say: {error}",
+                    start=start,
+                    stop=start + len(data),
+                    block=None,
+                ) from None
+
+        return decode
+
+
+def _index_of(path: Path) -> Path:
+    return path / INDEX if path.is_dir() else path
+
+
+def _shards(index: Path) -> list[dict[str, Any]]:
+    with Source(index) as source:
+        if source.size > INDEX_BYTES:
+            raise NotADataset(index, f"an index of {source.size} bytes")
+        text = source.read(0, source.size)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedData(
+            index, f"it is not JSON: {error}", start=0, stop=len(text), block=None
+        ) from None
+    shards = found.get("shards") if isinstance(found, dict) else None
+    if not isinstance(shards, list) or found.get("version") != 2:
+        raise NotADataset(index, 'it is no index of MDS, version 2: no list "shards"')
+    for number, shard in enumerate(shards):
+        if not isinstance(shard, dict) or shard.get("format") != "mds":
+            raise NotADataset(index, f"shard {number} is not in the format mds")
+    return shards
+
+
+def _name(shard: Mapping[str, Any], index: Path, number: int) -> str:
+    """The shard's file, which lies beside the index or below, and is not compressed."""
+    raw = shard.get("raw_data")
+    name = raw.get("basename") if isinstance(raw, dict) else None
+    if not isinstance(name, str):
+        raise NotADataset(index, f"shard {number} has no raw_data with a basename")
+    name = os.path.normpath(name)
+    if inside(index.parent, name):
+        return name
+    zipped = shard.get("zip_data")
+    packed = zipped.get("basename") if isinstance(zipped, dict) else None
+    if isinstance(packed, str) and inside(index.parent, packed):
+        raise IndexRefused(
+            f"{index.parent / packed}: a compressed shard cannot be read sample by sample",
+            why="the whole shard would have to be unpacked for one sample",
+            remedy=f"unpack all shards beside it (for zstd: unzstd {packed} -o {name})",
+        )
+    raise IndexRefused(
+        f"{index}: shard {number}, {name!r}, is not here",
+        why="every shard must lie in the folder of the index, or below it",
+        remedy="copy the missing shards, or write the index again",
+    )
+
+
+def _columns(shard: Mapping[str, Any], index: Path, number: int) -> list[list[Any]]:
+    """[name, encoding, size or 0] of each column, all of which can be decoded."""
+    names, encodings, sizes = (shard.get(key) for key in COLUMNS)
+    if not (isinstance(names, list) and isinstance(encodings, list) and isinstance(sizes, list)):
+        raise NotADataset(index, f"shard {number} has no lists {', '.join(COLUMNS)}")
+    if not len(names) == len(encodings) == len(sizes) or len(set(map(str, names))) != len(names):
+        raise NotADataset(index, f"the columns of shard {number} do not fit together")
+    columns = []
+    for name, encoding, size in zip(names, encodings, sizes, strict=True):
+        size = size or 0
+        if not (
+            isinstance(name, str) and isinstance(encoding, str) and type(size) is int and size >= 0
+        ):
+            raise NotADataset(index, f"a column of shard {number} has no name, encoding or size")
+        try:
+            column_of(encoding)
+        except ValueError as error:
+            raise IndexRefused(
+                f"{index}: column {name!r} is encoded as {encoding!r}",
+                why=str(error),
+                remedy="write the column as bytes, json, ndarray, jpeg or png",
+            ) from None
+        columns.append([name, encoding, size])
+    return columns
+
+
+def _units(root: Path, names: list[str], shards: list[dict[str, Any]]) -> Iterator[Unit]:
+    for number, (name, shard) in enumerate(zip(names, shards, strict=True)):
+        with Source(root / name) as source:
+            offsets = _offsets(source, shard)
+            _check_hashes(source, shard)
+            starts = offsets.tolist()
+            for start, stop in pairwise(starts):
+                yield Unit(number, start, stop - start)
+
+
+def _offsets(source: Source, shard: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Where samples begin, and the last ends: int64[samples + 1], rising, within the file."""
+    raw = shard["raw_data"]
+    if source.size != raw.get("bytes"):
+        raise source.damaged(f"it has {source.size} bytes; the index says {raw.get('bytes')}")
+    samples = int.from_bytes(source.read(0, 4), "little")
+    if samples != shard.get("samples"):
+        raise source.damaged(
+            f"it has {samples} samples; the index says {shard.get('samples')}", 0, 4
+        )
+    table = 4 * (samples + 1)
+    offsets = np.frombuffer(source.read(4, table), "<u4").astype(np.int64)
+    begin = int(offsets[0])
+    if begin < 4 + table or int(offsets[-1]) != source.size or bool((np.diff(offsets) < 0).any()):
+        raise source.damaged("its offsets do not rise from its header to its end", 4, 4 + table)
+    try:
+        header = json.loads(source.read(4 + table, begin - 4 - table))
+        same = all(header[key] == shard[key] for key in COLUMNS)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        same = False
+    if not same:
+        raise source.damaged("its header has not the columns of the index", 4 + table, begin)
+    return offsets
+
+
+def _check_hashes(source: Source, shard: Mapping[str, Any]) -> None:
+    """Compare with the hashes in the index, as far as their kinds are known."""
+    hashes = shard["raw_data"].get("hashes")
+    for kind, wanted in hashes.items() if isinstance(hashes, dict) else ():
+        if kind in XXHASHES:
+            digest = getattr(xxhash, kind)()
+        elif kind in hashlib.algorithms_guaranteed and not kind.startswith("shake"):
+            digest = hashlib.new(kind, usedforsecurity=False)
+        else:
+            continue
+        for chunk in source.chunks():
+            digest.update(chunk)
+        if digest.hexdigest() != wanted:
+            raise source.damaged(f"its {kind} is not that of the index")
+
+
+def _sample(data: memoryview, columns: list[Column]) -> dict[str, Any]:
+    free = sum(not column.size for column in columns)
+    lengths = iter(np.frombuffer(data[: 4 * free], "<u4").tolist())
+    at = 4 * free
+    sample = {}
+    for column in columns:
+        size = column.size or next(lengths, len(data) + 1)
+        if at + size > len(data):
+            raise ValueError(f"column {column.name!r} does not fit")
+        sample[column.name] = column.decode(bytes(data[at : at + size]))
+        at += size
+    if at != len(data):
+        raise ValueError(f"{len(data) - at} bytes belong to no column")
+    return sample
