@@ -183,12 +183,12 @@ def test_without_topology_every_thread_counts_as_a_core(tmp_path: Path) -> None:
 
 def test_the_longest_mount_holds_a_path_and_escapes_are_undone() -> None:
     mounts = parse_mounts(
-        "/dev/sda1 / ext4 rw 0 0\nsrv:/home /home nfs4 rw 0 0\n"
+        "/dev/sda1 / ext4 rw 0 0\nsrv:/home /home nfs4 rw,vers=4.2 0 0\n"
         "/dev/sdb1 /home/my\\040disk xfs rw 0 0\nbroken\n"
     )
     assert [mount.path for mount in mounts] == ["/", "/home", "/home/my disk"]
     assert mount_of("/home/ada/runs", mounts) == MountLine(
-        source="srv:/home", path="/home", fstype="nfs4"
+        source="srv:/home", path="/home", fstype="nfs4", options=("rw", "vers=4.2")
     )
     assert mount_of("/homework", mounts) == mounts[0]
     assert mount_of("/home/my disk/x", mounts) == mounts[2]

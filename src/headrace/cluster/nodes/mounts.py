@@ -11,7 +11,8 @@ NETWORK = frozenset(
     (
         *("nfs", "nfs4", "lustre", "beegfs", "gpfs", "ceph", "wekafs", "panfs", "dvs"),
         *("cifs", "smb3", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.juicefs"),
-        *("orangefs", "pvfs2", "afs", "9p"),
+        *("orangefs", "pvfs2", "afs", "9p", "mmfs", "lustre_lite", "fuse.ceph"),
+        *("fuse.ceph-fuse", "fuse.dfuse"),
     )
 )
 _LOCAL = frozenset(
@@ -29,6 +30,7 @@ class MountLine(Record, frozen=True, kw_only=True):
     source: str
     path: str
     fstype: str
+    options: tuple[str, ...] = ()
 
 
 def parse_mounts(text: str) -> list[MountLine]:
@@ -37,8 +39,10 @@ def parse_mounts(text: str) -> list[MountLine]:
     for line in text.splitlines():
         fields = [_unescape(field) for field in line.split(" ")]
         if len(fields) >= 3:
-            found.pop(fields[1], None)
-            found[fields[1]] = MountLine(source=fields[0], path=fields[1], fstype=fields[2])
+            source, path, fstype, *rest = fields
+            options = tuple(rest[0].split(",")) if rest and rest[0] else ()
+            found.pop(path, None)
+            found[path] = MountLine(source=source, path=path, fstype=fstype, options=options)
     return list(found.values())
 
 

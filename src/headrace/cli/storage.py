@@ -1,0 +1,121 @@
+"""``headrace storage``: what lies under a path."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.cluster.storage.storage import Layout, Storage
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def storage(
+    path: Annotated[Path, typer.Argument(help="A folder or file; it need not exist yet.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print for a program.")] = False,
+) -> None:
+    """Show what file system lies under PATH, and how it is laid out.
+
+    A file system that does not answer is reported, not waited for.
+    """
+    from headrace.cluster.storage import of
+
+    found = of(path)
+    if as_json:
+        from headrace.core.records import encode
+
+        typer.echo(encode({"schema": 1, "storage": found}).decode())
+        return
+    from headrace.cli.table import columns
+
+    typer.echo(found.path)
+    typer.echo(columns(list(rows(found))))
+
+
+def rows(found: "Storage") -> Iterator[tuple[str, str]]:
+    """(what, value) in the order of interest; what is not known is not there."""
+    from headrace.cluster.storage.kinds import NAMES
+    from headrace.cluster.storage.sizes import format_size
+
+    version = f" {found.version}" if found.version else ""
+    name = NAMES.get(found.kind, found.kind)
+    yield "file system", f"{name}{version}, {found.source or '?'} on {found.mount} ({found.fstype})"
+    if not found.answers:
+        yield "state", "it does not answer"
+    if found.looked_at != found.path:
+        yield "looked at", found.looked_at
+    if found.device is not None:
+        spins = {None: "", True: ", rotating", False: ", not rotating"}[found.device.rotating]
+        yield "disk", f"{found.device.name}{', NVMe' if found.device.nvme else spins}"
+    if found.size_bytes and found.free_bytes is not None:
+        yield "room", f"{format_size(found.free_bytes)} of {format_size(found.size_bytes)} free"
+    if found.inodes and found.inodes_free is not None:
+        yield "inodes", f"{found.inodes_free:,} of {found.inodes:,} free"
+    if found.quota is not None:
+        used, hard = found.quota.used_bytes, found.quota.hard_bytes or found.quota.soft_bytes
+        limit = "no limit" if hard is None else f"of {format_size(hard)}"
+        yield "your quota", f"{format_size(used)} used, {limit}"
+    if found.block_bytes:
+        sub = found.subblock_bytes
+        yield (
+            "block",
+            format_size(found.block_bytes) + (f", in parts of {format_size(sub)}" if sub else ""),
+        )
+    if found.flock is not None:
+        yield "flock", FLOCK[found.flock]
+    if found.layout is not None:
+        yield "new files" if found.layout.default else "layout", layout_text(found.layout)
+    yield from _servers(found)
+    if found.offline:
+        yield "state", "offline: its bytes are on tape or in a cloud"
+    for missed in found.unknown:
+        yield "not known", missed
+
+
+FLOCK = {
+    "flock": "holds on all nodes",
+    "localflock": "holds on this node alone",
+    "noflock": "refused (mounted without it)",
+}
+
+
+def _servers(found: "Storage") -> Iterator[tuple[str, str]]:
+    for kind, what in (("ost", "data targets"), ("mdt", "metadata targets")):
+        targets = [one for one in found.targets if one.kind == kind]
+        out = sum(not one.active for one in targets)
+        if targets:
+            yield what, f"{len(targets)}" + (f", {out} out of use" if out else "")
+    if found.rpcs_in_flight is not None:
+        yield "requests in flight", f"{found.rpcs_in_flight} a target"
+    if found.pools:
+        yield "pools", ", ".join(found.pools)
+    if found.volume is not None:
+        volume = found.volume
+        down = [f"{one.host}:{one.path}" for one in volume.bricks if one.up is False]
+        copies = f", {volume.replica} copies" if volume.replica > 1 else ""
+        spare = f", any {volume.redundancy} may be lost" if volume.redundancy else ""
+        yield "volume", f"{volume.name}: {len(volume.bricks)} bricks{copies}{spare}"
+        if down:
+            yield "bricks down", ", ".join(down)
+
+
+def layout_text(layout: "Layout") -> str:
+    """ "8 x 4 MiB", or each part with the byte it ends at."""
+    from headrace.cluster.storage.sizes import format_size
+
+    parts = []
+    for part in layout.components:
+        if part.pattern == "mdt":
+            words = "on the metadata server"
+        else:
+            count = "all" if part.count < 0 else str(part.count)
+            pattern = "" if part.pattern == "raid0" else f" {part.pattern}"
+            words = f"{count} x {format_size(part.size_bytes)}{pattern}"
+        pool = f" in {part.pool}" if part.pool else ""
+        end = "" if part.end_bytes is None else f" up to {format_size(part.end_bytes)}"
+        parts.append(words + pool + end)
+    copies = f", {layout.mirrors} copies" if layout.mirrors > 1 else ""
+    return ", then ".join(parts) + copies

@@ -1,0 +1,103 @@
+"""``headrace storage``."""
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from headrace.cli.storage import app, layout_text, rows
+from headrace.cluster.storage.storage import (
+    Brick,
+    Component,
+    Layout,
+    Quota,
+    Storage,
+    Target,
+    Volume,
+)
+
+FAR = Storage(
+    path="/mill/ada",
+    looked_at="/mill/ada",
+    kind="lustre",
+    fstype="lustre",
+    source="10.0.0.1@o2ib:/mill",
+    mount="/mill",
+    network=True,
+    version="2.15.5",
+    size_bytes=1 << 50,
+    free_bytes=1 << 49,
+    inodes=1_000_000,
+    inodes_free=900_000,
+    flock="noflock",
+    layout=Layout(
+        components=(
+            Component(end_bytes=65536, count=0, size_bytes=65536, pattern="mdt"),
+            Component(start_bytes=65536, count=-1, size_bytes=4 << 20, pool="flash"),
+        ),
+        default=True,
+        tool="lfs",
+    ),
+    targets=(
+        Target(name="mill-OST0000", kind="ost", index=0),
+        Target(name="mill-OST0001", kind="ost", index=1, active=False),
+    ),
+    rpcs_in_flight=8,
+    quota=Quota(used_bytes=1 << 30, hard_bytes=1 << 40),
+    unknown=("lfs pool_list: not permitted",),
+)
+
+
+def run(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_json_has_the_whole_record(tmp_path: Path) -> None:
+    said = json.loads(run(tmp_path, "--json"))
+    assert said["schema"] == 1
+    assert said["storage"]["looked_at"] == str(tmp_path)
+
+
+def test_text_begins_with_the_path_and_the_file_system(tmp_path: Path) -> None:
+    first, second, *_ = run(tmp_path).splitlines()
+    assert first == str(tmp_path)
+    assert second.startswith("file system  ")
+
+
+def test_a_parallel_file_system_is_told_in_rows() -> None:
+    assert dict(rows(FAR)) == {
+        "file system": "Lustre 2.15.5, 10.0.0.1@o2ib:/mill on /mill (lustre)",
+        "room": "512 TiB of 1 PiB free",
+        "inodes": "900,000 of 1,000,000 free",
+        "your quota": "1 GiB used, of 1 TiB",
+        "flock": "refused (mounted without it)",
+        "new files": "on the metadata server up to 64 KiB, then all x 4 MiB in flash",
+        "data targets": "2, 1 out of use",
+        "requests in flight": "8 a target",
+        "not known": "lfs pool_list: not permitted",
+    }
+
+
+def test_a_volume_names_its_bricks_that_are_down() -> None:
+    bricks = (Brick(host="s1", path="/b", up=True), Brick(host="s2", path="/b", up=False))
+    volume = Volume(name="mill", bricks=bricks, replica=2)
+    found = Storage(
+        path="/g",
+        looked_at="/g",
+        kind="gluster",
+        fstype="fuse.glusterfs",
+        source="s1:/mill",
+        mount="/g",
+        network=True,
+        volume=volume,
+    )
+    said = dict(rows(found))
+    assert said["volume"] == "mill: 2 bricks, 2 copies"
+    assert said["bricks down"] == "s2:/b"
+
+
+def test_mirrors_are_told_with_the_layout() -> None:
+    part = Component(count=2, size_bytes=1 << 20, pattern="raid1")
+    assert layout_text(Layout(components=(part,), mirrors=2)) == "2 x 1 MiB raid1, 2 copies"
