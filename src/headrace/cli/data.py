@@ -1,122 +1,202 @@
-"""``headrace data``: make token data sets, look into them, verify them, say which samples came."""
+"""``headrace data``: index and pack data sets, inspect and verify them, say which samples came."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from headrace.data.dataset import Piece
-    from headrace.data.packed import PackedTokens
+    from headrace.data.dataset import Dataset
+    from headrace.data.index import Piece
+    from headrace.data.pack import Progress
+    from headrace.data.repack import RepackSummary
 
-app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Make and inspect token data sets."
-)
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make and inspect data sets.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print for a program.")]
-DataFile = Annotated[Path, typer.Argument(help="A data set.")]
+DataPath = Annotated[
+    Path, typer.Argument(help="A packed file, an index, or what has been indexed.")
+]
+_PREVIEW_BYTES = 64
 
 
 @app.command()
-def pack(
-    paths: Annotated[list[Path], typer.Argument(help="Text files, or folders of them.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write.")],
-    window: Annotated[int, typer.Option("--window", help="Tokens that a sample predicts.")],
-    tokenizer: Annotated[
-        str, typer.Option("--tokenizer", help="bytes, or the path of a tokenizer.json.")
-    ] = "bytes",
+def index(
+    path: Annotated[Path, typer.Argument(help="A file or folder with samples.")],
+    format: Annotated[
+        str | None, typer.Option("--format", help="Its format, where it cannot be told.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option("--window", help="Tokens that a sample predicts.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="Type of the tokens of a file without a header.")
+    ] = None,
+    vocab: Annotated[
+        int | None, typer.Option("--vocab", help="Every token is below this number.")
+    ] = None,
     glob: Annotated[
-        str, typer.Option("--glob", help="Which files of a folder, at any depth.")
-    ] = "*.txt",
+        str | None, typer.Option("--glob", help="Which files of a folder, at any depth.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write the index; default: beside PATH.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pack text files into one token data set."""
-    import sys
-
+    """Index a data set in place: where its samples lie, and the hash that each must have."""
     from headrace.core.records import to_builtins
-    from headrace.data.pack import pack_text
-    from headrace.data.tokenizer import load_tokenizer
+    from headrace.data.formats.format import Options
+    from headrace.data.indexing import index_path
 
-    files = [
-        file
-        for path in paths
-        for file in (
-            (found for found in path.rglob(glob) if found.is_file()) if path.is_dir() else [path]
-        )
-    ]
-    progress = _show_progress if sys.stderr.isatty() else None
-    summary = pack_text(
-        files, out, window=window, tokenizer=load_tokenizer(tokenizer), progress=progress
+    summary = index_path(
+        path,
+        format=format,
+        options=Options(window=window, dtype=dtype, vocab=vocab, glob=glob),
+        out=out,
+        progress=_progress("indexing"),
     )
-    for skipped in summary.skipped:
-        typer.echo(f"skipped {skipped.source}: {skipped.reason}", err=True)
     if as_json:
         _print_json(to_builtins(summary))
         return
     typer.echo(
-        f"{summary.path}: {summary.windows:,} samples of {summary.window} tokens from "
-        f"{summary.documents:,} documents, {len(summary.skipped)} skipped, "
-        f"{summary.dropped_tokens} tokens left over, {summary.size_bytes:,} bytes"
+        f"{summary.path}: {summary.samples:,} samples of {summary.format} in {summary.files:,} "
+        f"files, {summary.data_bytes:,} bytes hashed; index {summary.index} "
+        f"({summary.index_bytes:,} bytes)"
+    )
+
+
+@app.command()
+def pack(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Text files, folders of them, or an indexed data set.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    window: Annotated[
+        int | None, typer.Option("--window", help="Tokens that a sample of text predicts.")
+    ] = None,
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", help="bytes, or the path of a tokenizer.json.")
+    ] = "bytes",
+    glob: Annotated[
+        str, typer.Option("--glob", help="Which text files of a folder, at any depth.")
+    ] = "*.txt",
+    as_json: AsJson = False,
+) -> None:
+    """Pack text into windows of tokens, or a data set that is indexed into one fast file.
+
+    With --window PATHS are text; without it, a data set.
+    """
+    from headrace.core.records import to_builtins
+
+    if window is None:
+        summary = _pack_dataset(paths, out)
+        if as_json:
+            _print_json(to_builtins(summary))
+            return
+        typer.echo(f"{out}: {summary.samples:,} samples, {summary.size_bytes:,} bytes")
+        return
+    from headrace.data.pack import pack_text
+    from headrace.data.tokenizer import load_tokenizer
+
+    packed = pack_text(
+        _text_files(paths, glob),
+        out,
+        window=window,
+        tokenizer=load_tokenizer(tokenizer),
+        progress=_progress("packing"),
+    )
+    for skipped in packed.skipped:
+        typer.echo(f"skipped {skipped.source}: {skipped.reason}", err=True)
+    if as_json:
+        _print_json(to_builtins(packed))
+        return
+    typer.echo(
+        f"{packed.path}: {packed.windows:,} samples of {packed.window} tokens from "
+        f"{packed.documents:,} documents, {len(packed.skipped)} skipped, "
+        f"{packed.dropped_tokens} tokens left over, {packed.size_bytes:,} bytes"
     )
 
 
 @app.command()
 def show(
-    file: DataFile,
+    path: DataPath,
     sample: Annotated[int | None, typer.Option("--sample", help="Show this sample.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Describe a data set, or one sample of it."""
-    from headrace.data.formats import open as open_data
+    from headrace.data.opening import open as open_data
 
-    dataset = open_data(file)
+    dataset = open_data(path)
     if sample is not None:
         _show_sample(dataset, sample, as_json)
         return
-    header = dataset.header
+    header, meta = dataset.index.header, dataset.meta
     facts = {
-        "path": str(file),
+        "path": str(path),
+        "format": dataset.index.format,
         "samples": len(dataset),
-        "window": dataset.window,
-        "vocab": dataset.vocab,
-        "tokenizer": header.tokenizer,
-        "token_bytes": header.token_bytes,
-        "documents": header.documents,
-        "tokens": header.tokens,
-        "block_bytes": header.block_bytes,
+        "units": header.units,
+        "files": dataset.index.files,
+        **meta.get("tokens", {}),
+        **meta.get("text", {}),
+        "index": str(dataset.index.path),
         "fingerprint": dataset.fingerprint,
     }
     if as_json:
         _print_json(facts)
         return
     for name, value in facts.items():
-        typer.echo(f"{name:12} {value}")
+        typer.echo(f"{name:16} {value}")
 
 
 @app.command()
-def verify(file: DataFile, as_json: AsJson = False) -> None:
-    """Read all of FILE and compare it with its checksums. Exit status 1 when it is damaged."""
-    from headrace.data.formats import open as open_data
+def stat(path: DataPath, as_json: AsJson = False) -> None:
+    """Counts, sizes and files of a data set, with a histogram of the sizes of its samples."""
+    from headrace.core.records import to_builtins
+    from headrace.data.opening import open as open_data
+    from headrace.data.stat import measure
 
-    dataset = open_data(file)
-    damage = dataset.damage()
+    found = measure(open_data(path))
     if as_json:
-        rows = [
-            {"block": one.block, "start": one.start, "stop": one.stop, "reason": one.why}
-            for one in damage
-        ]
-        _print_json({"path": str(file), "blocks": dataset.header.blocks, "damage": rows})
+        _print_json(to_builtins(found))
+        return
+    typer.echo(
+        f"{found.path}: {found.samples:,} samples in {found.units:,} units of {found.files:,} "
+        f"files, {found.data_bytes:,} bytes"
+    )
+    typer.echo(
+        f"bytes per sample: least {found.least_bytes:,}, mean {found.mean_bytes:,.0f}, "
+        f"most {found.most_bytes:,}"
+    )
+    most = max((bin.samples for bin in found.sizes), default=1)
+    for bin in found.sizes:
+        bar = "#" * -(-40 * bin.samples // most)
+        typer.echo(f"{bin.low_bytes:>14,} to {bin.high_bytes:<14,} {bin.samples:>12,} {bar}")
+
+
+@app.command()
+def verify(path: DataPath, as_json: AsJson = False) -> None:
+    """Read all of a data set and compare it with its checksums. Exit status 1 when damaged."""
+    from headrace.core.records import to_builtins
+    from headrace.data.opening import open as open_data
+    from headrace.data.verify import verify as verify_all
+
+    found = verify_all(open_data(path), progress=_progress("verifying"))
+    if as_json:
+        _print_json(to_builtins(found))
     else:
-        for one in damage:
-            typer.echo(f"block {one.block} (bytes {one.start} to {one.stop}): {one.why}")
-        typer.echo(f"{file}: {dataset.header.blocks} blocks, {len(damage)} damaged")
-    if damage:
+        for one in found.damage:
+            of = f"sample {one.index}: " if one.index >= 0 else ""
+            typer.echo(f"{of}{one.path} bytes {one.start} to {one.stop}: {one.why}")
+        typer.echo(f"{path}: {found.samples:,} samples, {len(found.damage)} damaged places")
+    if found.damage:
         raise typer.Exit(1)
 
 
 @app.command("which-samples")
 def which_samples(
-    file: DataFile,
+    path: DataPath,
     step: Annotated[int, typer.Option("--step", min=1, help="Optimizer step, from 1.")],
     global_batch: Annotated[int, typer.Option("--global-batch", min=1)],
     seed: Annotated[int, typer.Option("--seed")],
@@ -130,10 +210,10 @@ def which_samples(
     Holds for a run with this global batch and seed from its first step on, at any world size.
     """
     from headrace.core.records import to_builtins
-    from headrace.data.formats import open as open_data
+    from headrace.data.opening import open as open_data
     from headrace.data.order import batch_positions, samples_at
 
-    dataset = open_data(file, split=split)
+    dataset = open_data(path, split=split)
     positions = batch_positions((step - 1) * global_batch, global_batch)
     indices = samples_at(seed, positions, _samples(dataset)).tolist()
     origins = [dataset.origin(index) for index in indices]
@@ -148,28 +228,75 @@ def which_samples(
         typer.echo(f"{index:>10}  {_origin_text(origin)}")
 
 
-def _show_sample(dataset: "PackedTokens", sample: int, as_json: bool) -> None:
-    import numpy as np
+def _pack_dataset(paths: list[Path], out: Path) -> "RepackSummary":
+    from headrace.data.errors import PackRefused
+    from headrace.data.opening import open as open_data
+    from headrace.data.repack import pack_dataset
 
+    if len(paths) != 1:
+        raise PackRefused(
+            f"{len(paths)} paths cannot be packed without --window",
+            why="text needs the length of a sample; a data set is packed alone",
+            remedy="give --window N to pack text, or one data set that has been indexed",
+        )
+    return pack_dataset(open_data(paths[0]), out, progress=_progress("packing"))
+
+
+def _text_files(paths: list[Path], glob: str) -> list[Path]:
+    return [
+        file
+        for path in paths
+        for file in (
+            (found for found in path.rglob(glob) if found.is_file()) if path.is_dir() else [path]
+        )
+    ]
+
+
+def _show_sample(dataset: "Dataset", sample: int, as_json: bool) -> None:
     from headrace.core.records import to_builtins
     from headrace.data.errors import NoSuchSample
 
     if not 0 <= sample < len(dataset):
         raise NoSuchSample(dataset.path, sample, len(dataset))
-    tokens = dataset.read(np.array([sample]))[0].tolist()
-    origin = dataset.origin(sample)
+    found, origin = dataset[sample], dataset.origin(sample)
+    name = "tokens" if dataset.is_tokens else "content"
     if as_json:
-        _print_json({"sample": sample, "tokens": tokens, "origin": to_builtins(origin)})
+        content = found.tolist() if dataset.is_tokens else _preview(found)
+        _print_json({"sample": sample, name: content, "origin": to_builtins(origin)})
         return
     typer.echo(f"sample {sample}  {_origin_text(origin)}", err=True)
-    if dataset.header.tokenizer == "bytes":
-        text = bytes(token for token in tokens if token < 256)
-        typer.echo(text.decode(errors="replace"))
+    if not dataset.is_tokens:
+        _show_content(found)
+    elif dataset.meta.get("text", {}).get("tokenizer") == "bytes":
+        typer.echo(bytes(token for token in found.tolist() if token < 256).decode(errors="replace"))
     else:
-        typer.echo(" ".join(str(token) for token in tokens))
+        typer.echo(" ".join(str(token) for token in found.tolist()))
 
 
-def _samples(dataset: "PackedTokens") -> int:
+def _show_content(sample: object) -> None:
+    content = _preview(sample)
+    if isinstance(content, dict):
+        for name, value in content.items():
+            typer.echo(f"{name:16} {value}")
+    else:
+        typer.echo(str(content))
+
+
+def _preview(sample: object) -> object:
+    """As JSON; of long bytes and arrays, how long they are and how they begin."""
+    if isinstance(sample, Mapping):
+        return {str(name): _preview(value) for name, value in sample.items()}
+    if isinstance(sample, bytes | bytearray | memoryview):
+        more = "..." if len(sample) > _PREVIEW_BYTES else ""
+        return f"{len(sample)} bytes: {bytes(sample[:_PREVIEW_BYTES])!r}{more}"
+    if hasattr(sample, "dtype") and hasattr(sample, "shape"):
+        return f"{sample.dtype} array of shape {tuple(sample.shape)}"
+    if isinstance(sample, list | tuple):
+        return [_preview(value) for value in sample]
+    return sample if isinstance(sample, str | int | float | bool | None) else repr(sample)
+
+
+def _samples(dataset: "Dataset") -> int:
     from headrace.data.errors import NoSuchSample
 
     if not len(dataset):
@@ -181,9 +308,22 @@ def _origin_text(origin: "tuple[Piece, ...]") -> str:
     return ", ".join(f"{piece.source}[{piece.start}:{piece.stop}]" for piece in origin)
 
 
-def _show_progress(done_bytes: int, all_bytes: int) -> None:
-    percent = 100 * done_bytes // max(1, all_bytes)
-    typer.echo(f"\rpacking {percent}%", nl=done_bytes >= all_bytes, err=True)
+def _progress(what: str) -> "Progress | None":
+    """A line that is written over, on a terminal."""
+    import sys
+
+    if not sys.stderr.isatty():
+        return None
+    shown = -1
+
+    def show(done: int, of: int) -> None:
+        nonlocal shown
+        percent = 100 * done // max(1, of)
+        if percent != shown:
+            shown = percent
+            typer.echo(f"\r{what} {percent}%", nl=done >= of, err=True)
+
+    return show
 
 
 def _print_json(facts: object) -> None:

@@ -1,19 +1,25 @@
-"""What a model learns from: token data sets, their order, and batches of them.
+"""What a model learns from: data sets of many formats, their order, and batches of them.
 
 ::
 
-    data.pack_text(files, Path("corpus.tokens"), window=256)
+    data.index_path(Path("shards"))                                   # once: tar, Parquet, MDS ...
+    images = data.open("shards")
+    data.pack_text(files, Path("corpus.tokens"), window=256)          # or a file of our own
     train = data.open("corpus.tokens", split=(0.0, 0.9))
     for batch in data.batches(train, global_batch=64, seed=7, rank=rank, world=world): ...
 
 Order is a pure function, the same at any world size (``order``); bytes are verified before they
-become tokens (``packed``). Tensors are made by the trainer: nothing here imports torch.
+become samples (``fill``). Tensors are made by the trainer: nothing here imports torch.
 """
 
-from headrace.data.batch import Batch, Batches, batches, cover, resume
-from headrace.data.dataset import Piece, TokenDataset
+from headrace.data.batch import Batch, Batches, Reading, batches, cover, resume
+from headrace.data.damage import Damage
+from headrace.data.dataset import Dataset, Source, TokenDataset
 from headrace.data.entropy import unigram_entropy
-from headrace.data.formats import open
+from headrace.data.formats.format import Options
+from headrace.data.index import Piece
+from headrace.data.indexing import IndexSummary, index_path
+from headrace.data.opening import open
 from headrace.data.order import Cursor, batch_positions, rank_slice, sample_at, samples_at
 from headrace.data.pack import PackSummary, pack_text
 from headrace.data.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer
@@ -23,13 +29,20 @@ __all__ = [
     "Batches",
     "ByteTokenizer",
     "Cursor",
+    "Damage",
+    "Dataset",
+    "IndexSummary",
+    "Options",
     "PackSummary",
     "Piece",
+    "Reading",
+    "Source",
     "TokenDataset",
     "Tokenizer",
     "batch_positions",
     "batches",
     "cover",
+    "index_path",
     "load_tokenizer",
     "open",
     "pack_text",

@@ -1,20 +1,24 @@
-"""Batches of one rank, read ahead by one thread.
+"""Batches of one rank, read ahead by threads.
 
 ``batches`` is the endless stream of training; ``cover`` gives each sample exactly once, for
-evaluation. Order is decided in ``headrace.data.order``; turning arrays into tensors is the
-trainer's. What the read-ahead thread meets (``DamagedData``) is raised where the batch would have
-come out; the batches before it still arrive.
+evaluation. Order is decided in ``headrace.data.order``, and looked up for thousands of samples at
+once; turning arrays into tensors is the trainer's.
 """
 
-import threading
 import weakref
-from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from headrace.data.dataset import TokenDataset, Tokens
+import numpy as np
+
+from headrace.core.errors import HeadraceError
+from headrace.data.buffers import Allocate, Buffers, plain
+from headrace.data.damage import Damage, OnDamage, Quarantine
+from headrace.data.dataset import Source
 from headrace.data.errors import BatchesRefused, StateMismatch
+from headrace.data.fill import Places
+from headrace.data.formats.format import Sample
 from headrace.data.order import (
     Cursor,
     Indices,
@@ -23,24 +27,50 @@ from headrace.data.order import (
     rank_slice,
     samples_at,
 )
+from headrace.data.reader import Reader
 
-READ_AHEAD = 2
+_POSITIONS_AT_ONCE = 4096
 State = dict[str, int | str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How batches are read; none of it changes which samples come, nor their order.
+
+    ``threads``: that read, verify, decode and transform (0: whoever asks for the batch does).
+    ``read_ahead``: batches that wait or are being made. ``on_damage``: what to do with a damaged
+    sample; ``damage_limit``: the share of the samples read that may be left out. ``transform``
+    makes a sample into what ``collate`` takes a batch of; both run in the threads. ``allocate``:
+    where a batch's memory comes from (pinned, for a GPU).
+    """
+
+    threads: int = 2
+    read_ahead: int = 4
+    on_damage: OnDamage = "raise"
+    damage_limit: float = 0.01
+    transform: Callable[[Sample], Any] | None = None
+    collate: Callable[[Sequence[Any]], Any] | None = None
+    allocate: Allocate = plain
+
+
+PLAIN = Reading()
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One rank's share of a global batch.
 
-    ``samples`` has shape [local, window + 1]; ``indices`` [local] are their numbers in the data
-    set. ``consumed_after`` counts the samples of all ranks up to and with this batch.
-    ``global_batch`` is the number of samples of all ranks in it.
+    ``samples``: shape [local, window + 1] of a token set, else a list, or what ``collate`` returns;
+    ``indices`` [local] are their numbers in the data set. ``consumed_after`` counts the samples of
+    all ranks up to and with this batch. ``global_batch`` is the number of samples of all ranks in
+    it. ``damaged``: what was left out of this share; ``indices`` is without it.
     """
 
-    samples: Tokens
+    samples: Any
     indices: Indices
     consumed_after: int
     global_batch: int
+    damaged: tuple[Damage, ...] = field(default=())
 
 
 class _Share(NamedTuple):
@@ -49,30 +79,43 @@ class _Share(NamedTuple):
     global_batch: int
 
 
+class _Task(NamedTuple):
+    share: _Share
+    places: Places
+
+
 class Batches(Iterator[Batch]):
     """An iterator over batches that knows where it is. Close it, or use it in a ``with``.
 
-    One consumer at a time. The thread starts with the first batch asked for.
+    One consumer at a time. The threads start with the first batch asked for. A batch's memory is
+    used again only when nobody holds the batch, or anything made of its memory, any more.
     """
 
     def __init__(
         self,
-        dataset: TokenDataset,
+        dataset: Source,
         shares: Iterator[_Share],
         *,
         seed: int,
         consumed: int,
-        read_ahead: int,
+        reading: Reading = PLAIN,
     ) -> None:
         self._dataset = dataset
         self._seed = seed
         self._consumed = consumed
-        self._reader = _Reader(dataset, shares, read_ahead)
+        self.quarantine = Quarantine(most=reading.damage_limit)
+        self._reader = Reader(
+            _tasks(dataset, shares),
+            _Work(dataset, reading),
+            threads=reading.threads,
+            ahead=max(reading.read_ahead, reading.threads),
+        )
         self._stop = weakref.finalize(self, self._reader.stop)
 
     def __next__(self) -> Batch:
         batch = self._reader.take()
         self._consumed = batch.consumed_after
+        self.quarantine.count(len(batch.indices) + len(batch.damaged), batch.damaged)
         return batch
 
     def __enter__(self) -> "Batches":
@@ -101,19 +144,19 @@ class Batches(Iterator[Batch]):
         }
 
     def close(self) -> None:
-        """Stop the thread and wait for it. A read in progress is finished first."""
+        """Stop the threads and wait for them. Reads in progress are finished first."""
         self._stop()
 
 
 def batches(
-    dataset: TokenDataset,
+    dataset: Source,
     *,
     global_batch: int,
     seed: int,
     rank: int = 0,
     world: int = 1,
     start: int = 0,
-    read_ahead: int = READ_AHEAD,
+    reading: Reading = PLAIN,
 ) -> Batches:
     """The endless, shuffled stream of this rank, after ``start`` samples of all ranks.
 
@@ -125,28 +168,28 @@ def batches(
         _stream(len(dataset), global_batch, seed, rank, world, start),
         seed=seed,
         consumed=start,
-        read_ahead=read_ahead,
+        reading=reading,
     )
 
 
 def resume(
-    dataset: TokenDataset,
+    dataset: Source,
     state: Mapping[str, object],
     *,
     global_batch: int,
     seed: int,
     rank: int = 0,
     world: int = 1,
-    read_ahead: int = READ_AHEAD,
+    reading: Reading = PLAIN,
 ) -> Batches:
     """Go on where ``state`` says, at any world size and global batch.
 
     Raise ``StateMismatch`` when it belongs to another data set or seed.
     """
     given = {"fingerprint": dataset.fingerprint, "length": len(dataset), "seed": seed}
-    for field, value in given.items():
-        if state.get(field) != value:
-            raise StateMismatch(field, saved=state.get(field), given=value)
+    for field_name, value in given.items():
+        if state.get(field_name) != value:
+            raise StateMismatch(field_name, saved=state.get(field_name), given=value)
     consumed = state.get("consumed")
     if not isinstance(consumed, int) or consumed < 0:
         raise StateMismatch("consumed", saved=consumed, given="a count of samples")
@@ -157,17 +200,17 @@ def resume(
         rank=rank,
         world=world,
         start=consumed,
-        read_ahead=read_ahead,
+        reading=reading,
     )
 
 
 def cover(
-    dataset: TokenDataset,
+    dataset: Source,
     *,
     batch: int,
     rank: int = 0,
     world: int = 1,
-    read_ahead: int = READ_AHEAD,
+    reading: Reading = PLAIN,
 ) -> Batches:
     """Each sample exactly once over all ranks, in order, ``batch`` samples of all ranks at a time.
 
@@ -176,17 +219,20 @@ def cover(
     """
     _check(dataset, batch, rank, world, 0)
     shares = _cover(len(dataset), batch, rank, world)
-    return Batches(dataset, shares, seed=0, consumed=0, read_ahead=read_ahead)
+    return Batches(dataset, shares, seed=0, consumed=0, reading=reading)
 
 
 def _stream(
     length: int, global_batch: int, seed: int, rank: int, world: int, consumed: int
 ) -> Iterator[_Share]:
     start, stop = rank_slice(global_batch, rank, world)
+    at_once = max(1, _POSITIONS_AT_ONCE // global_batch)
     while True:
-        positions = batch_positions(consumed, global_batch)[start:stop]
-        consumed += global_batch
-        yield _Share(samples_at(seed, positions, length), consumed, global_batch)
+        firsts = consumed + global_batch * np.arange(at_once, dtype=np.int64)
+        positions = firsts[:, None] + batch_positions(start, stop - start)
+        for indices in samples_at(seed, positions, length):
+            consumed += global_batch
+            yield _Share(indices, consumed, global_batch)
 
 
 def _cover(length: int, batch: int, rank: int, world: int) -> Iterator[_Share]:
@@ -196,65 +242,59 @@ def _cover(length: int, batch: int, rank: int, world: int) -> Iterator[_Share]:
         yield _Share(batch_positions(first, size)[start:stop], first + size, size)
 
 
-class _Reader:
-    """Fills a bounded queue from a thread. Knows nothing of ``Batches``, so that an iterator that
-    nobody holds any more stops its thread."""
+def _tasks(dataset: Source, shares: Iterator[_Share]) -> Iterator[_Task]:
+    """Shares with the places of their samples, looked up for many shares at once."""
+    waiting: list[_Share] = []
+    positions = 0
+    for share in shares:
+        waiting.append(share)
+        positions += max(1, len(share.indices))
+        if positions >= _POSITIONS_AT_ONCE:
+            yield from _placed(dataset, waiting)
+            waiting, positions = [], 0
+    yield from _placed(dataset, waiting)
 
-    def __init__(self, dataset: TokenDataset, shares: Iterator[_Share], read_ahead: int) -> None:
+
+def _placed(dataset: Source, shares: list[_Share]) -> Iterator[_Task]:
+    if not shares:
+        return
+    try:
+        places = dataset.find(np.concatenate([share.indices for share in shares]))
+    except HeadraceError:  # raised again where the batch would have come out
+        yield from (_Task(share, dataset.find(share.indices)) for share in shares)
+        return
+    start = 0
+    for share in shares:
+        stop = start + len(share.indices)
+        yield _Task(share, places.cut(start, stop))
+        start = stop
+
+
+class _Work:
+    """What a thread does with a task."""
+
+    def __init__(self, dataset: Source, reading: Reading) -> None:
         self._dataset = dataset
-        self._shares = shares
-        self._room = max(1, read_ahead)
-        self._ready: deque[Batch] = deque()
-        self._ended: BaseException | None = None
-        self._stopped = False
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._reading = reading
+        most = max(reading.read_ahead, reading.threads) + 2
+        self._buffers = Buffers(most=most, allocate=reading.allocate)
 
-    def take(self) -> Batch:
-        with self._changed:
-            if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name="data-read", daemon=True)
-                self._thread.start()
-            self._changed.wait_for(lambda: self._ready or self._ended or self._stopped)
-            if self._ready and not self._stopped:
-                batch = self._ready.popleft()
-                self._changed.notify_all()
-                return batch
-            raise self._ended or StopIteration
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._ready.clear()
-            self._changed.notify_all()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            for share in self._shares:
-                samples = self._dataset.read(share.indices)
-                if not self._put(Batch(samples, *share)):
-                    return
-            self._end(StopIteration())
-        except BaseException as error:  # belongs to the consumer, who raises it
-            self._end(error)
-
-    def _put(self, batch: Batch) -> bool:
-        """False when the consumer has gone."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or len(self._ready) < self._room)
-            self._ready.append(batch)
-            self._changed.notify_all()
-            return not self._stopped
-
-    def _end(self, reason: BaseException) -> None:
-        with self._changed:
-            self._ended = reason
-            self._changed.notify_all()
+    def __call__(self, task: _Task) -> Batch:
+        share, reading = task.share, self._reading
+        samples, damaged, good = self._dataset.fill(task.places, self._buffers)
+        indices = share.indices
+        if damaged:
+            if reading.on_damage == "raise":
+                raise damaged[0].error()
+            indices = indices[good]
+        if reading.transform is not None:
+            samples = [reading.transform(sample) for sample in samples]
+        if reading.collate is not None:
+            samples = reading.collate(samples)
+        return Batch(samples, indices, share.consumed_after, share.global_batch, damaged)
 
 
-def _check(dataset: TokenDataset, batch: int, rank: int, world: int, start: int) -> None:
+def _check(dataset: Source, batch: int, rank: int, world: int, start: int) -> None:
     rules = {
         f"a batch of {batch} samples": batch >= 1,
         f"rank {rank} of {world}": 0 <= rank < world,

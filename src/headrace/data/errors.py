@@ -12,6 +12,9 @@ HeadraceError
 +-- NoSuchSample        009  exit 3  the data set has no sample of this number
 +-- IndexRefused        010  exit 2  the path cannot be indexed as asked
 +-- PackageMissing      011  exit 2  a format's library is not installed
++-- NotIndexed          012  exit 4  the data set has to be indexed first
++-- DataChanged         013  exit 4  a file has another size than when it was indexed
++-- TooMuchDamage       014  exit 1  more samples are damaged than were allowed to be left out
 """
 
 from pathlib import Path
@@ -50,18 +53,20 @@ class NotADataset(UsageError):
 class DamagedData(HeadraceError):
     """Bytes of a data set are not those that were written. No token of them was returned.
 
-    ``block`` is None where the header, the index or the length of the file is at fault.
+    ``block``: the number of the sample that needs them, None where no one sample does.
     """
 
     code = "HR-DATA-003"
 
-    def __init__(self, path: Path, why: str, *, start: int, stop: int, block: int | None) -> None:
-        part = "header or index" if block is None else f"block {block}"
+    def __init__(
+        self, path: Path, why: str, *, start: int, stop: int, block: int | None = None
+    ) -> None:
+        of = "" if block is None else f" of sample {block}"
         super().__init__(
-            f"{path}: {part} (bytes {start} to {stop}) is damaged",
+            f"{path}: bytes {start} to {stop}{of} are damaged",
             why=why,
-            remedy="copy the file again from its source, or pack it again; "
-            f"headrace data verify {path} lists every damaged block",
+            remedy="copy the file again from its source, or make it again; "
+            "headrace data verify PATH lists all damage of a data set",
         )
         self.path = path
         self.block = block
@@ -155,3 +160,48 @@ class PackageMissing(UsageError):
             remedy="pip install 'headrace[data]'",
         )
         self.package = package
+
+
+class NotIndexed(Refused):
+    """The path holds samples, but nobody has said yet where each of them lies."""
+
+    code = "HR-DATA-012"
+
+    def __init__(self, path: Path, format: str) -> None:
+        super().__init__(
+            f"{path}: the data set has no index",
+            why=f"it looks like {format}; an index says where each sample lies and how it hashes",
+            remedy=f"headrace data index {path}",
+        )
+        self.path = path
+
+
+class DataChanged(Refused):
+    """A file is not as it was when it was indexed."""
+
+    code = "HR-DATA-013"
+
+    def __init__(self, path: Path, *, indexed_bytes: int, found_bytes: int) -> None:
+        super().__init__(
+            f"{path}: the file has {found_bytes} bytes, but had {indexed_bytes} when it was "
+            "indexed",
+            why="its samples may lie elsewhere now, or be gone",
+            remedy="bring the old file back, or index the data set again: headrace data index PATH",
+        )
+        self.path = path
+
+
+class TooMuchDamage(HeadraceError):
+    """More samples are damaged than the setting allows to be left out."""
+
+    code = "HR-DATA-014"
+
+    def __init__(self, left_out: int, seen: int, *, most: float, last: str) -> None:
+        super().__init__(
+            f"{left_out} of {seen} samples read so far were damaged",
+            why=f"at most {most:.3%} may be left out; the last was {last}",
+            remedy="list the damage with: headrace data verify PATH; copy those files again, "
+            "or allow more with damage_limit",
+        )
+        self.left_out = left_out
+        self.seen = seen

@@ -6,23 +6,21 @@ the first is predicted once. What does not fill a last window is left out and co
 appears under its name only when it is whole and on the disk.
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
-from headrace.core.records import Record, sync_folder
-from headrace.data.dataset import Tokens
+from headrace.core.records import Record
+from headrace.data.atomic import written
 from headrace.data.errors import PackFailed, PackRefused
-from headrace.data.packed import HEADER_BYTES, Header, Index, PackedTokens, block_shape
+from headrace.data.packed import TOKENS, PackWriter, token_type
 from headrace.data.tokenizer import ByteTokenizer, Tokenizer
 
 Progress = Callable[[int, int], None]
+_WRITE_TOKENS = 1 << 20
 
 
 class Skipped(Record, frozen=True, kw_only=True):
@@ -65,37 +63,24 @@ def pack_text(
     """
     tokenizer = tokenizer or ByteTokenizer()
     sources = _sorted_sources(files, out, window)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            writer = _Writer(file, window, tokenizer)
-            skipped = _write_documents(writer, sources, out, progress)
-            writer.finish()
-            if not writer.windows:
-                raise _nothing_to_pack(writer.tokens, window)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, out)
-        sync_folder(out.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise PackFailed(out, error) from error
-        raise
-    packed = PackedTokens(out)
-    packed.close()
+    with written(out) as file, PackWriter(file, out.parent) as packed:
+        stream = _Stream(packed, window, tokenizer)
+        skipped = _write_documents(stream, sources, out, progress)
+        stream.finish()
+        if not stream.windows:
+            raise _nothing_to_pack(stream.tokens, window)
+        header = packed.finish(stream.meta())
     return PackSummary(
         path=str(out),
-        fingerprint=packed.fingerprint,
+        fingerprint=header.fingerprint.hex(),
         tokenizer=tokenizer.name,
         vocab=tokenizer.vocab,
         window=window,
-        windows=writer.windows,
-        documents=len(writer.sources),
-        tokens=writer.tokens,
-        dropped_tokens=writer.tokens - writer.windows * window - 1,
-        size_bytes=out.stat().st_size,
+        windows=stream.windows,
+        documents=stream.documents,
+        tokens=stream.tokens,
+        dropped_tokens=stream.tokens - stream.windows * window - 1,
+        size_bytes=header.file_bytes,
         skipped=tuple(skipped),
     )
 
@@ -127,12 +112,12 @@ def _sorted_sources(files: Sequence[Path], out: Path, window: int) -> list[tuple
 
 
 def _write_documents(
-    writer: "_Writer", sources: list[tuple[str, Path]], out: Path, progress: Progress | None
+    stream: "_Stream", sources: list[tuple[str, Path]], out: Path, progress: Progress | None
 ) -> list[Skipped]:
     sizes_bytes = [file.stat().st_size if file.exists() else 0 for _, file in sources]
     done_bytes, skipped = 0, []
     for (name, path), size_bytes in zip(sources, sizes_bytes, strict=True):
-        reason = _write_document(writer, name, path, out)
+        reason = _write_document(stream, name, path, out)
         if reason is not None:
             skipped.append(Skipped(source=name, reason=reason))
         done_bytes += size_bytes
@@ -141,23 +126,23 @@ def _write_documents(
     return skipped
 
 
-def _write_document(writer: "_Writer", name: str, path: Path, out: Path) -> str | None:
+def _write_document(stream: "_Stream", name: str, path: Path, out: Path) -> str | None:
     """Why the document was skipped, or None when it is in the pack."""
-    before = writer.tokens
-    pieces = _pieces(path, writer.tokenizer)
+    before = stream.tokens
+    pieces = _pieces(path, stream.tokenizer)
     while True:
         try:
             piece = next(pieces, None)
         except UnicodeDecodeError as error:
             return f"not UTF-8 at byte {error.start}"
         except OSError as error:
-            if writer.tokens != before:
+            if stream.tokens != before:
                 raise PackFailed(out, error, source=path) from error
             return error.strerror or str(error)
         if piece is None:
-            writer.end_document(name)
+            stream.end_document(name)
             return None
-        writer.add(piece)
+        stream.add(piece)
 
 
 def _pieces(path: Path, tokenizer: Tokenizer) -> Iterator[NDArray[np.integer]]:
@@ -165,78 +150,67 @@ def _pieces(path: Path, tokenizer: Tokenizer) -> Iterator[NDArray[np.integer]]:
         yield from tokenizer.encode(file)
 
 
-class _Writer:
-    """Blocks go out as they fill; the index and then the header follow at the end."""
+class _Stream:
+    """The documents as one stream of tokens; windows go out as they fill."""
 
-    def __init__(self, file: BinaryIO, window: int, tokenizer: Tokenizer) -> None:
+    def __init__(self, packed: PackWriter, window: int, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.tokens = 0
         self.windows = 0
-        self.sources: list[str] = []
-        self._file = file
+        self.documents = 0
+        self._packed = packed
         self._window = window
-        self._dtype = np.dtype("<u2") if tokenizer.vocab <= 1 << 16 else np.dtype("<u4")
-        self._per_block, self._block_bytes = block_shape(window, self._dtype.itemsize)
-        self._stream: Tokens = np.empty(0, self._dtype)
-        self._starts = [0]
-        self._checksums: list[int] = []
-        file.write(bytes(HEADER_BYTES))
+        self._dtype = token_type(tokenizer.vocab)
+        self._pieces: list[NDArray[np.unsignedinteger]] = []
+        self._waiting = 0
+        self._document_start = 0
 
     def add(self, piece: NDArray[np.integer]) -> None:
-        """Append tokens to the stream; write the blocks that are full."""
+        """Append tokens; write the windows that are full, once there are many of them."""
         self.tokens += len(piece)
-        self._stream = np.concatenate([self._stream, piece.astype(self._dtype)])
-        blocks = (len(self._stream) - 1) // (self._window * self._per_block)
-        if blocks > 0:
-            self._write_windows(blocks * self._per_block)
+        self._pieces.append(piece.astype(self._dtype))
+        self._waiting += len(piece)
+        if self._waiting >= _WRITE_TOKENS:
+            self._write_windows()
 
     def end_document(self, source: str) -> None:
         self.add(np.array([self.tokenizer.end_of_document], self._dtype))
-        self.sources.append(source)
-        self._starts.append(self.tokens)
+        self._packed.add_document(self._document_start, self.tokens, source)
+        self._document_start = self.tokens
+        self.documents += 1
 
     def finish(self) -> None:
-        """Write the last block, padded with zeros, then index and header."""
-        self._write_windows(max(0, len(self._stream) - 1) // self._window)
-        index = Index(
-            np.array(self._checksums, np.uint64),
-            np.array(self._starts, np.uint64),
-            tuple(self.sources),
-        ).encode()
-        header = Header(
-            token_bytes=self._dtype.itemsize,
-            window=self._window,
-            windows=self.windows,
-            vocab=self.tokenizer.vocab,
-            end_of_document=self.tokenizer.end_of_document,
-            block_bytes=self._block_bytes,
-            windows_per_block=self._per_block,
-            documents=len(self.sources),
-            tokens=self.tokens,
-            index_offset=HEADER_BYTES + len(self._checksums) * self._block_bytes,
-            index_bytes=len(index),
-            index_digest=xxhash.xxh3_128_digest(index),
-            tokenizer=self.tokenizer.name,
-        )
-        self._file.write(index)
-        self._file.seek(0)
-        self._file.write(header.encode())
+        self._write_windows()
 
-    def _write_windows(self, count: int) -> None:
-        """Take ``count`` windows from the front of the stream and write them as blocks."""
+    def meta(self) -> dict[str, object]:
+        return {
+            "format": TOKENS,
+            "tokens": {
+                "dtype": self._dtype.str,
+                "window": self._window,
+                "vocab": self.tokenizer.vocab,
+            },
+            "text": {
+                "tokenizer": self.tokenizer.name,
+                "end_of_document": self.tokenizer.end_of_document,
+                "tokens": self.tokens,
+                "documents": self.documents,
+            },
+        }
+
+    def _write_windows(self) -> None:
+        """Take all whole windows from the front of the stream."""
+        count = max(0, self._waiting - 1) // self._window
         if not count:
             return
+        rest = np.concatenate(self._pieces)
         taken = count * self._window
         windows = np.empty((count, self._window + 1), self._dtype)
-        windows[:, :-1] = self._stream[:taken].reshape(count, self._window)
-        windows[:, -1] = self._stream[self._window : taken + 1 : self._window]
-        self._stream = self._stream[taken:]
+        windows[:, :-1] = rest[:taken].reshape(count, self._window)
+        windows[:, -1] = rest[self._window : taken + 1 : self._window]
+        self._pieces, self._waiting = [rest[taken:].copy()], len(rest) - taken
         self.windows += count
-        for first in range(0, count, self._per_block):
-            data = windows[first : first + self._per_block].tobytes()
-            block = data.ljust(self._block_bytes, b"\0")
-            self._checksums.append(xxhash.xxh3_64_intdigest(block))
-            self._file.write(block)
+        self._packed.add_rows(windows)
 
 
 def _nothing_to_pack(tokens: int, window: int) -> PackRefused:

@@ -41,15 +41,22 @@ class Batches:
 
     def read(self, state: Mapping[str, object] | None) -> data.Batches:
         """Endless; from the start, or after ``state``. Raise ``StateMismatch``."""
-        place = {
-            "global_batch": self.global_batch,
-            "seed": self.seed,
-            "rank": self.group.rank,
-            "world": self.group.world_size,
-        }
         if state is None:
-            return data.batches(self.dataset, **place)
-        return data.resume(self.dataset, state, **place)
+            return data.batches(
+                self.dataset,
+                global_batch=self.global_batch,
+                seed=self.seed,
+                rank=self.group.rank,
+                world=self.group.world_size,
+            )
+        return data.resume(
+            self.dataset,
+            state,
+            global_batch=self.global_batch,
+            seed=self.seed,
+            rank=self.group.rank,
+            world=self.group.world_size,
+        )
 
     def micros(self, samples: Tokens) -> list[Micro]:
         """At least one."""
@@ -73,7 +80,8 @@ def evaluation_micros(dataset: data.TokenDataset, *, batch: int, group: Group) -
 
 
 def stand_in(dataset: data.TokenDataset, device: torch.device) -> Micro:
-    return Micro(to_device(dataset.read(np.zeros(1, dtype=np.int64)), device), weight=0.0)
+    """One sample of token 0, which every vocabulary has: no byte of the data set is needed."""
+    return Micro(torch.zeros((1, dataset.window + 1), dtype=torch.int64, device=device), weight=0.0)
 
 
 def to_device(samples: Tokens, device: torch.device) -> torch.Tensor:

@@ -46,7 +46,7 @@ def test_pack_takes_files_and_a_pattern_and_says_what_it_made(tmp_path: Path) ->
 def test_show_describes_a_data_set(packed: Path) -> None:
     facts = json.loads(run("show", packed, "--json"))
     assert (facts["schema"], facts["samples"], facts["window"], facts["vocab"]) == (1, 22, 8, 257)
-    assert "samples      22\n" in run("show", packed)
+    assert "samples          22\n" in run("show", packed)
 
 
 def test_show_prints_the_text_of_a_sample_and_where_it_comes_from(packed: Path) -> None:
@@ -88,12 +88,25 @@ def test_which_samples_of_an_empty_split_is_refused(packed: Path) -> None:
         )  # fmt: skip
 
 
-def test_verify_lists_every_damaged_block_and_exits_with_1(packed: Path) -> None:
-    assert run("verify", packed) == f"{packed}: 1 blocks, 0 damaged\n"
-    with packed.open("r+b") as file:
-        file.seek(5000)
-        file.write(b"\xff")
+def test_verify_lists_every_damaged_sample_and_exits_with_1(packed: Path) -> None:
+    assert run("verify", packed) == f"{packed}: 22 samples, 0 damaged places\n"
+    for sample in (3, 17):
+        with packed.open("r+b") as file:
+            file.seek(4096 + sample * 18 + 2)
+            file.write(b"\xff")
     said = json.loads(run("verify", packed, "--json", status=1))
-    assert said["damage"][0]["block"] == 0
-    assert said["damage"][0]["reason"] == "the checksum differs"
-    assert "1 blocks, 1 damaged" in run("verify", packed, status=1)
+    assert [one["index"] for one in said["damage"]] == [3, 17]
+    assert said["damage"][0]["why"] == "the checksum differs"
+    lines = run("verify", packed, status=1).splitlines()
+    assert lines == [
+        f"sample 3: {packed} bytes 4150 to 4168: the checksum differs",
+        f"sample 17: {packed} bytes 4402 to 4420: the checksum differs",
+        f"{packed}: 22 samples, 2 damaged places",
+    ]
+
+
+def test_stat_measures_samples(packed: Path) -> None:
+    said = json.loads(run("stat", packed, "--json"))
+    assert (said["samples"], said["least_bytes"], said["most_bytes"]) == (22, 18, 18)
+    assert said["sizes"] == [{"low_bytes": 16, "high_bytes": 32, "samples": 22}]
+    assert "bytes per sample: least 18, mean 18, most 18" in run("stat", packed)

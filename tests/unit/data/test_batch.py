@@ -3,15 +3,18 @@
 import gc
 import json
 import threading
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
 
 from headrace import data
 from headrace.data.batch import Batches
-from headrace.data.dataset import Piece, Tokens
-from headrace.data.errors import BatchesRefused, DamagedData, StateMismatch
+from headrace.data.buffers import Buffers
+from headrace.data.damage import Damage
+from headrace.data.dataset import Tokens
+from headrace.data.errors import BatchesRefused, DamagedData, StateMismatch, TooMuchDamage
+from headrace.data.fill import Filled, Places
 from headrace.data.order import Indices
 
 
@@ -29,13 +32,19 @@ class Numbers:
     def __len__(self) -> int:
         return self._length
 
-    def read(self, indices: Indices) -> Tokens:
-        if self._bad is not None and self._bad in indices:
-            raise DamagedData(Path("numbers"), "the checksum differs", start=0, stop=1, block=0)
-        return np.repeat(indices[:, None], self.window + 1, axis=1).astype(np.uint16)
+    def find(self, indices: Indices) -> Places:
+        numbers = indices.tolist()
+        return Places(numbers, numbers, numbers, numbers, numbers, numbers, numbers)
 
-    def origin(self, index: int) -> tuple[Piece, ...]:
-        return (Piece(source="numbers", start=index, stop=index + 1),)
+    def fill(self, places: Places, buffers: Buffers) -> Filled:
+        good = [n for n, index in enumerate(places.indices) if index != self._bad]
+        rows = np.repeat(np.array(places.indices, np.int64)[good][:, None], self.window + 1, axis=1)
+        damaged = tuple(
+            Damage(index=index, path="numbers", start=0, stop=1, why="the checksum differs")
+            for index in places.indices
+            if index == self._bad
+        )
+        return Filled(rows.astype(np.uint16), damaged, good if damaged else None)
 
 
 def taken(source: Batches, count: int) -> list[data.Batch]:
@@ -87,7 +96,7 @@ def test_a_resumed_stream_goes_on_exactly_at_another_world_size_and_batch() -> N
 
 
 def test_the_state_counts_what_was_given_out_and_not_what_was_read_ahead() -> None:
-    source = data.batches(Numbers(100), global_batch=4, seed=0, read_ahead=8)
+    source = data.batches(Numbers(100), global_batch=4, seed=0, reading=data.Reading(read_ahead=8))
     with source:
         assert source.consumed == 0
         next(source)
@@ -136,7 +145,7 @@ def test_damage_is_raised_where_its_batch_would_have_come() -> None:
     with source:
         assert [next(source).indices[0] for _ in range(3)] == [0, 2, 4]
         for _ in range(2):
-            with pytest.raises(DamagedData, match="block 0"):
+            with pytest.raises(DamagedData, match="sample 7"):
                 next(source)
 
 
@@ -144,7 +153,7 @@ def test_closing_ends_the_thread_and_the_iteration() -> None:
     before = reading_threads()
     source = data.batches(Numbers(10), global_batch=2, seed=0)
     next(source)
-    assert reading_threads() == before + 1
+    assert reading_threads() == before + 2
     source.close()
     source.close()
     assert reading_threads() == before
@@ -167,18 +176,77 @@ def test_a_stream_that_is_never_read_starts_no_thread() -> None:
     assert reading_threads() == before
 
 
-def test_the_thread_reads_no_further_ahead_than_it_may() -> None:
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_read_no_further_ahead_than_they_may(threads: int) -> None:
     reads = []
 
     class Counted(Numbers):
-        def read(self, indices: Indices) -> Tokens:
-            reads.append(indices)
-            return super().read(indices)
+        def fill(self, places: Places, buffers: Buffers) -> Filled:
+            reads.append(places)
+            return super().fill(places, buffers)
 
-    with data.batches(Counted(10), global_batch=1, seed=0, read_ahead=3) as source:
+    reading = data.Reading(threads=threads, read_ahead=6)
+    with data.batches(Counted(10), global_batch=1, seed=0, reading=reading) as source:
         for _ in range(5):
             next(source)
-    assert 5 <= len(reads) <= 5 + 3 + 1
+    assert 5 <= len(reads) <= 5 + 6
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 7])
+def test_batches_come_in_order_however_many_threads_read(threads: int) -> None:
+    class Uneven(Numbers):
+        def fill(self, places: Places, buffers: Buffers) -> Filled:
+            time.sleep(places.indices[0] % 3 / 1000)
+            return super().fill(places, buffers)
+
+    reading = data.Reading(threads=threads, read_ahead=8)
+    with data.cover(Uneven(60), batch=2, reading=reading) as source:
+        seen = [index for batch in source for index in batch.indices.tolist()]
+    assert seen == list(range(60))
+
+
+def test_transform_and_collate_make_what_the_loop_takes() -> None:
+    reading = data.Reading(transform=lambda row: row.sum(), collate=list)
+    with data.cover(Numbers(6), batch=3, reading=reading) as source:
+        assert [batch.samples for batch in source] == [[0, 4, 8], [12, 16, 20]]
+
+
+def test_an_error_of_transform_is_raised_where_its_batch_would_have_come() -> None:
+    def fail_at_5(row: Tokens) -> Tokens:
+        if row[0] == 5:
+            raise ZeroDivisionError("five")
+        return row
+
+    with data.cover(Numbers(8), batch=2, reading=data.Reading(transform=fail_at_5)) as source:
+        next(source)
+        next(source)
+        with pytest.raises(ZeroDivisionError, match="five"):
+            next(source)
+
+
+def test_quarantine_leaves_the_damaged_sample_out_and_says_so() -> None:
+    reading = data.Reading(on_damage="quarantine")
+    with data.cover(Numbers(10, bad=7), batch=4, reading=reading) as source:
+        batches = list(source)
+    assert [batch.indices.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6], [8, 9]]
+    assert batches[1].samples[:, 0].tolist() == [4, 5, 6]
+    assert [one.index for one in batches[1].damaged] == [7]
+    assert batches[1].global_batch == 4
+    assert (source.quarantine.left_out, list(source.quarantine.report)) == (1, [7])
+
+
+def test_more_damage_than_allowed_ends_the_stream() -> None:
+    reading = data.Reading(on_damage="quarantine", damage_limit=0)
+    with data.cover(Numbers(10, bad=7), batch=4, reading=reading) as source:
+        next(source)
+        with pytest.raises(TooMuchDamage) as caught:
+            next(source)
+    assert str(caught.value) == (
+        "error HR-DATA-014: 1 of 8 samples read so far were damaged\n"
+        "  why: at most 0.000% may be left out; the last was sample 7, numbers bytes 0 to 1\n"
+        "  fix: list the damage with: headrace data verify PATH; copy those files again, "
+        "or allow more with damage_limit"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from headrace import data
 from headrace.core.errors import HeadraceError
 from headrace.data.errors import BatchesRefused, DamagedData, DataNotFound, NotADataset
-from headrace.data.packed import PackedTokens, block_shape
+from headrace.data.verify import verify
 
 WINDOW = 64
 
@@ -52,7 +52,7 @@ def test_windows_are_the_bytes_of_the_files_in_the_order_of_their_paths(
 
 
 def test_any_indices_are_read_in_the_order_they_are_asked_for(packed: Path) -> None:
-    dataset = PackedTokens(packed, cache_bytes=1)
+    dataset = data.open(packed)
     whole = dataset.read(np.arange(len(dataset)))
     wanted = np.random.default_rng(3).integers(0, len(dataset), 500)
     assert np.array_equal(dataset.read(wanted), whole[wanted])
@@ -161,35 +161,33 @@ def test_a_file_with_bytes_after_its_end_is_damaged(packed: Path) -> None:
     with pytest.raises(DamagedData) as caught:
         data.open(packed)
     assert str(caught.value) == (
-        f"error HR-DATA-003: {packed}: header or index (bytes {size} to {size + 2}) is damaged\n"
+        f"error HR-DATA-003: {packed}: bytes {size} to {size + 2} are damaged\n"
         f"  why: the file has {size + 2} bytes, its header says {size}\n"
-        "  fix: copy the file again from its source, or pack it again; "
-        f"headrace data verify {packed} lists every damaged block"
+        "  fix: copy the file again from its source, or make it again; "
+        "headrace data verify PATH lists all damage of a data set"
     )
 
 
-def test_damage_names_the_block_and_spares_the_others(packed: Path) -> None:
-    header = data.open(packed).header
-    assert header.blocks > 2
+def test_damage_names_the_sample_and_spares_the_others(packed: Path) -> None:
+    row_bytes = (WINDOW + 1) * 2
     with packed.open("r+b") as file:
-        file.seek(4096 + header.block_bytes + 10)
+        file.seek(4096 + 5 * row_bytes + 10)
         file.write(b"\xff\xff")
     dataset = data.open(packed)
-    dataset.read(np.arange(header.windows_per_block))
+    dataset.read(np.array([4, 6]))
     with pytest.raises(DamagedData) as caught:
-        dataset.read(np.array([header.windows_per_block]))
-    assert caught.value.block == 1
+        dataset.read(np.array([4, 5]))
+    start = 4096 + 5 * row_bytes
     assert caught.value.problem == (
-        f"{packed}: block 1 (bytes {4096 + header.block_bytes} to "
-        f"{4096 + 2 * header.block_bytes}) is damaged"
+        f"{packed}: bytes {start} to {start + row_bytes} of sample 5 are damaged"
     )
-    assert [found.block for found in dataset.damage()] == [1]
+    assert [found.index for found in verify(dataset).damage] == [5]
 
 
 def test_a_file_that_shrinks_after_it_was_opened_is_detected(packed: Path) -> None:
     dataset = data.open(packed)
     os.truncate(packed, 5000)
-    with pytest.raises(DamagedData, match="block 0"):
+    with pytest.raises(DamagedData, match="the file ends before"):
         dataset.read(np.array([0]))
 
 
@@ -220,7 +218,7 @@ def test_a_file_of_another_kind_and_a_folder_are_no_data_sets(tmp_path: Path) ->
         data.open(tmp_path / "text")
     assert str(caught.value) == (
         f"error HR-DATA-002: {tmp_path}/text: not a data set\n"
-        "  why: it does not begin as a packed token file does\n"
+        "  why: it looks like none of \n"
         "  fix: pack text files with: headrace data pack PATH --out FILE --window N"
     )
     with pytest.raises(NotADataset, match="not a data set"):
@@ -231,12 +229,12 @@ def test_a_file_of_a_later_version_is_refused_by_name(packed: Path) -> None:
     import xxhash
 
     content = bytearray(packed.read_bytes())
-    content[8] = 2
+    content[8] = 3
     content[4080:4096] = xxhash.xxh3_128_digest(content[:4080])
     packed.write_bytes(content)
     with pytest.raises(NotADataset) as caught:
         data.open(packed)
-    assert caught.value.why == "it has version 2; this Headrace reads 1"
+    assert caught.value.why == "it has version 3; this Headrace reads 2"
 
 
 def test_a_closed_data_set_says_so(packed: Path) -> None:
@@ -245,15 +243,6 @@ def test_a_closed_data_set_says_so(packed: Path) -> None:
     dataset.close()
     with pytest.raises(OSError, match="is closed"):
         dataset.read(np.array([0]))
-
-
-@pytest.mark.parametrize("window", [1, 16, 256, 2048, 8192, 32_768, 131_072])
-@pytest.mark.parametrize("token_bytes", [2, 4])
-def test_blocks_are_aligned_and_hold_whole_windows(window: int, token_bytes: int) -> None:
-    windows, size_bytes = block_shape(window, token_bytes)
-    used_bytes = windows * (window + 1) * token_bytes
-    assert size_bytes % 4096 == 0
-    assert 0 <= size_bytes - used_bytes < 4096
 
 
 def test_entropy_of_bytes_that_occur_equally_often_is_the_logarithm(tmp_path: Path) -> None:
@@ -276,25 +265,3 @@ def test_all_errors_of_data_are_headrace_errors() -> None:
         if issubclass(kind, HeadraceError) and kind.code.startswith("HR-DATA")
     ]
     assert sorted(codes) == [f"HR-DATA-{number:03d}" for number in range(1, len(codes) + 1)]
-
-
-def test_the_file_is_laid_out_as_the_reference_says(corpus: Path, packed: Path) -> None:
-    """Reads with nothing but docs/reference/packed-tokens.md."""
-    import struct
-
-    content = packed.read_bytes()
-    magic, version, token_bytes = struct.unpack_from("<8sII", content)
-    window, windows, vocab, end, block_bytes, per_block, documents, tokens, index, index_bytes = (
-        struct.unpack_from("<10Q", content, 16)
-    )
-    stream = expected_stream(corpus)
-    assert (magic, version, token_bytes) == (b"HRTOKENS", 1, 2)
-    assert (window, windows, vocab, end) == (WINDOW, (len(stream) - 1) // WINDOW, 257, 256)
-    assert (documents, tokens) == (3, len(stream))
-    assert content[112:176].rstrip(b"\0") == b"bytes"
-    last = windows - 1
-    place = 4096 + last // per_block * block_bytes + last % per_block * (WINDOW + 1) * 2
-    found = struct.unpack_from(f"<{WINDOW + 1}H", content, place)
-    assert list(found) == stream[last * WINDOW : (last + 1) * WINDOW + 1].tolist()
-    assert index + index_bytes == len(content)
-    assert content.endswith(b"a.txt\0b.txt\0deep/c.txt\0")

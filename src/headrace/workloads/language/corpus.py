@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace import data
-from headrace.data.packed import PackedTokens
 
 _TEST_FOLDERS = frozenset({"test", "tests", "idle_test"})
 _NEVER = frozenset({"site-packages", "dist-packages", "__pycache__"})
@@ -23,8 +22,8 @@ class Corpus:
     """Two disjoint parts of one file."""
 
     path: Path
-    train: PackedTokens
-    held_out: PackedTokens
+    train: data.Dataset
+    held_out: data.Dataset
 
 
 def standard_library(*, tests: bool = False) -> list[Path]:

@@ -1,0 +1,47 @@
+"""Memory for batches, used again once nobody refers to it.
+
+On a busy machine fresh memory costs more than reading into it: the kernel must find and clear each
+page. A buffer is handed out again only when the pool holds the last reference to it: an array, a
+memoryview or a tensor of someone else's that shares its memory keeps it out of use.
+"""
+
+import sys
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Memory = NDArray[np.uint8]
+Allocate = Callable[[int], Memory]
+_GRAIN_BYTES = 1 << 16
+_OURS_ALONE = 2  # the pool's list and the argument of getrefcount
+
+
+def plain(size_bytes: int) -> Memory:
+    return np.empty(size_bytes, np.uint8)
+
+
+class Buffers:
+    """Keeps at most ``most`` buffers; more are made when needed, and not kept."""
+
+    def __init__(self, *, most: int, allocate: Allocate = plain) -> None:
+        self._most = most
+        self._allocate = allocate
+        self._kept: list[Memory] = []
+        self._lock = threading.Lock()
+
+    def get(self, size_bytes: int) -> Memory:
+        """``size_bytes`` of memory, of unknown content."""
+        with self._lock:
+            for place in range(len(self._kept)):
+                if sys.getrefcount(self._kept[place]) == _OURS_ALONE:
+                    if len(self._kept[place]) >= size_bytes:
+                        return self._kept[place][:size_bytes]
+                    del self._kept[place]
+                    break
+            grains = -(-max(1, size_bytes) * 5 // 4 // _GRAIN_BYTES)
+            memory = self._allocate(max(1, grains) * _GRAIN_BYTES)
+            if len(self._kept) < self._most:
+                self._kept.append(memory)
+            return memory[:size_bytes]

@@ -1,0 +1,117 @@
+"""Files read by offset, with ``pread``: memory maps stall on Lustre and cannot report an I/O error.
+
+Descriptors are closed when nobody holds their file any more, so that one that is dropped from
+``Files`` while another thread reads from it stays open until that read is done.
+"""
+
+import errno
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+from headrace.data.errors import DamagedData, DataChanged, DataNotFound, NotADataset
+
+OPEN_FILES = 256
+
+
+class DataFile:
+    """One open file. ``size_bytes`` is its length when it was opened."""
+
+    def __init__(self, path: Path, *, name: str = ".") -> None:
+        self.path = path
+        self.name = name
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise DataNotFound(path) from error
+        except OSError as error:
+            raise NotADataset(path, f"it cannot be opened: {error.strerror}") from error
+        self.close = weakref.finalize(self, os.close, self.descriptor)
+        self.size_bytes = os.fstat(self.descriptor).st_size
+
+    def damaged(self, why: str, start: int, size: int, block: int | None = None) -> DamagedData:
+        return DamagedData(self.path, why, start=start, stop=start + size, block=block)
+
+    def read_into(self, memory: memoryview, start: int) -> None:
+        """Fill ``memory``. Raise ``OSError``, or ``EOFError`` where the file ends before."""
+        if not self.close.alive:
+            raise OSError(errno.EBADF, "the data set is closed")
+        done = 0
+        while done < len(memory):
+            got = os.preadv(self.descriptor, [memory[done:]], start + done)
+            if not got:
+                raise EOFError("the file ends before")
+            done += got
+
+    def read(self, start: int, size: int, *, block: int | None = None) -> bytes:
+        """Raise ``DamagedData`` when the bytes cannot be had, ``OSError`` when closed."""
+        if not self.close.alive:
+            raise OSError(errno.EBADF, f"{self.path} is closed")
+        if start + size > self.size_bytes:
+            raise self.damaged("the file ends before", start, size, block)
+        data = bytearray(size)
+        try:
+            self.read_into(memoryview(data), start)
+        except OSError as error:
+            raise self.damaged(f"reading failed: {error.strerror}", start, size, block) from error
+        except EOFError as error:
+            raise self.damaged(str(error), start, size, block) from error
+        return bytes(data)
+
+
+Place = Callable[[str, Path], Path]
+"""(name in the index, path of the file) -> where to read it: itself, or a verified copy of it."""
+
+
+class Files:
+    """The files of a data set by number, at most ``OPEN_FILES`` open at once.
+
+    ``describe`` gives (relative name, size in bytes) of a number. Raise ``DataChanged`` where a
+    file has another size than when it was indexed.
+    """
+
+    def __init__(
+        self, root: Path, describe: Callable[[int], tuple[str, int]], *, place: Place | None = None
+    ) -> None:
+        self._root = root
+        self._describe = describe
+        self._place = place
+        self._open: dict[int, DataFile] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def get(self, number: int) -> DataFile:
+        found = self._open.get(number)
+        return found if found is not None else self._opened(number)
+
+    def path(self, number: int) -> tuple[str, Path]:
+        """(relative name, where it lies)."""
+        name, _ = self._describe(number)
+        return name, self._root if name == "." else self._root / name
+
+    def adopt(self, number: int, file: DataFile) -> None:
+        """Use a file that is open already."""
+        self._open[number] = file
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for file in self._open.values():
+                file.close()
+            self._open.clear()
+
+    def _opened(self, number: int) -> DataFile:
+        name, size_bytes = self._describe(number)
+        path = self._root if name == "." else self._root / name
+        file = DataFile(path if self._place is None else self._place(name, path), name=name)
+        if file.size_bytes != size_bytes:
+            raise DataChanged(path, indexed_bytes=size_bytes, found_bytes=file.size_bytes)
+        with self._lock:
+            if self._closed:
+                file.close()
+                raise OSError(errno.EBADF, f"{self._root} is closed")
+            while len(self._open) >= OPEN_FILES:
+                del self._open[next(iter(self._open))]
+            return self._open.setdefault(number, file)

@@ -1,0 +1,225 @@
+"""Read, verify and decode the samples of a batch: the inner loops of the data path.
+
+Three ways: rows of tokens straight into the batch's array; units of one sample into the batch's
+memory, decoded from there; units of many samples decoded as a whole and kept for a while. A unit
+whose hash differs is read a second time, carefully; if it differs again it is damaged, and no byte
+of it is returned.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple, Protocol
+
+import xxhash
+
+from headrace.data.buffers import Buffers
+from headrace.data.damage import Damage
+from headrace.data.errors import DataChanged, DataNotFound, NotADataset
+from headrace.data.files import DataFile, Files
+from headrace.data.formats.format import Decode, Sample
+from headrace.data.index import Tokens as TokenShape
+
+CACHE_BYTES = 256 << 20
+_DIFFERS = "the checksum differs"
+_hash = xxhash.xxh3_64_intdigest
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where samples lie, as plain lists for a loop, one entry a sample."""
+
+    indices: list[int]
+    units: list[int]
+    rows: list[int]
+    files: list[int]
+    starts: list[int]
+    sizes: list[int]
+    digests: list[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def cut(self, start: int, stop: int) -> "Places":
+        return Places(
+            self.indices[start:stop],
+            self.units[start:stop],
+            self.rows[start:stop],
+            self.files[start:stop],
+            self.starts[start:stop],
+            self.sizes[start:stop],
+            self.digests[start:stop],
+        )
+
+
+class Filled(NamedTuple):
+    """``samples`` without those in ``damaged``; ``good``: positions of the samples in the batch,
+    None when all are there."""
+
+    samples: Any
+    damaged: tuple[Damage, ...] = ()
+    good: list[int] | None = None
+
+
+class Fill(Protocol):
+    """Safe to call from several threads."""
+
+    def __call__(self, places: Places, buffers: Buffers) -> Filled: ...
+
+
+class FillTokens:
+    """Rows of tokens: shape [n, window + 1]."""
+
+    def __init__(self, files: Files, shape: TokenShape) -> None:
+        self._files = files
+        self._shape = shape
+        self._row_bytes = (shape.window + 1) * shape.dtype.itemsize
+
+    def __call__(self, places: Places, buffers: Buffers) -> Filled:
+        count, size = len(places), self._row_bytes
+        memory = buffers.get(count * size)
+        view = memory.data
+        rows = [view[start : start + size] for start in range(0, count * size, size)]
+        bad: dict[int, Damage] = {}
+        for number in _differing(self._files, places, rows):
+            damage = _second_reading(self._files, places, number, rows[number])
+            if damage is not None:
+                bad[number] = damage
+        samples = memory.view(self._shape.dtype).reshape(count, self._shape.window + 1)
+        if not bad:
+            return Filled(samples)
+        good = [number for number in range(count) if number not in bad]
+        return Filled(samples[good], tuple(bad.values()), good)
+
+
+class FillSingles:
+    """One sample a unit. Without ``decode`` a sample is its bytes: a read-only view of the batch's
+    memory, which is not used again as long as anyone holds one."""
+
+    def __init__(self, files: Files, decode: Decode | None) -> None:
+        self._files = files
+        self._decode = decode
+
+    def __call__(self, places: Places, buffers: Buffers) -> Filled:
+        view = buffers.get(sum(places.sizes)).data
+        ends = [0, *accumulate(places.sizes)]
+        rows = [view[start:stop] for start, stop in pairwise(ends)]
+        bad: dict[int, Damage] = {}
+        for number in _differing(self._files, places, rows):
+            damage = _second_reading(self._files, places, number, rows[number])
+            if damage is not None:
+                bad[number] = damage
+        good = [n for n in range(len(rows)) if n not in bad] if bad else None
+        samples: list[Sample] = [row.toreadonly() for row in rows]
+        if good is not None:
+            samples = [samples[number] for number in good]
+        if self._decode is not None:
+            numbers = range(len(rows)) if good is None else good
+            samples = [
+                self._decode(sample, self._files.get(places.files[n]).name, places.starts[n])[0]
+                for n, sample in zip(numbers, samples, strict=True)
+            ]
+        return Filled(samples, tuple(bad.values()), good)
+
+
+class FillGroups:
+    """Many samples a unit: decoded units are kept, the latest used, up to ``cache_bytes``."""
+
+    def __init__(self, files: Files, decode: Decode, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self._files = files
+        self._decode = decode
+        self._room_bytes = cache_bytes
+        self._kept: OrderedDict[int, tuple[Sequence[Sample], int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, places: Places, buffers: Buffers) -> Filled:
+        samples: list[Sample] = []
+        good: list[int] = []
+        bad: dict[int, Damage] = {}
+        for number in range(len(places)):
+            rows = self._rows(places, number)
+            if isinstance(rows, Damage):
+                bad[number] = rows
+            else:
+                good.append(number)
+                samples.append(rows[places.rows[number]])
+        return Filled(samples, tuple(bad.values()), good if bad else None)
+
+    def _rows(self, places: Places, number: int) -> Sequence[Sample] | Damage:
+        unit, size = places.units[number], places.sizes[number]
+        with self._lock:
+            kept = self._kept.get(unit)
+            if kept is not None:
+                self._kept.move_to_end(unit)
+                return kept[0]
+        memory = memoryview(bytearray(size))
+        damage = _second_reading(self._files, places, number, memory)
+        if damage is not None:
+            return damage
+        name = self._files.get(places.files[number]).name
+        rows = self._decode(memory.toreadonly(), name, places.starts[number])
+        with self._lock:
+            self._kept[unit] = (rows, size)
+            while len(self._kept) > 1 and self._held_bytes() > self._room_bytes:
+                self._kept.popitem(last=False)
+        return rows
+
+    def _held_bytes(self) -> int:
+        return sum(size for _, size in self._kept.values())
+
+
+def _differing(files: Files, places: Places, rows: list[memoryview]) -> list[int]:
+    """Read each row and return the numbers of those that were not read whole and right."""
+    differing = []
+    read, digest_of = os.preadv, _hash
+    descriptor, file, held = -1, -1, None
+    for number, (row, where, start, size, digest) in enumerate(
+        zip(rows, places.files, places.starts, places.sizes, places.digests, strict=True)
+    ):
+        try:
+            if where != file:
+                held = files.get(where)  # its descriptor stays open while it is held
+                descriptor, file = held.descriptor, where
+            if read(descriptor, (row,), start) != size or digest_of(row) != digest:
+                differing.append(number)
+        except (OSError, DataChanged, DataNotFound, NotADataset):
+            differing.append(number)
+            file = -1
+    del held
+    return differing
+
+
+def _second_reading(files: Files, places: Places, number: int, memory: memoryview) -> Damage | None:
+    """Read one unit with care; None when it is right after all.
+
+    Raise what is no damage of this unit: a file that is closed, gone or has changed.
+    """
+    file = files.get(places.files[number])
+    start = places.starts[number]
+    try:
+        file.read_into(memory, start)
+    except EOFError as error:
+        why = str(error)
+    except OSError as error:
+        if not file.close.alive:
+            raise
+        why = f"reading failed: {error.strerror}"
+    else:
+        if _hash(memory) == places.digests[number]:
+            return None
+        why = _DIFFERS
+    return damage_at(file, places, number, why)
+
+
+def damage_at(file: DataFile, places: Places, number: int, why: str) -> Damage:
+    start = places.starts[number]
+    return Damage(
+        index=places.indices[number],
+        path=str(file.path),
+        start=start,
+        stop=start + places.sizes[number],
+        why=why,
+    )

@@ -1,0 +1,51 @@
+"""``data.open``: a packed file, an index, or a file or folder that has been indexed."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from headrace.data.dataset import Dataset
+from headrace.data.errors import DataNotFound, NotADataset, NotIndexed
+from headrace.data.files import DataFile, Place
+from headrace.data.formats import registry
+from headrace.data.index import Index
+from headrace.data.places import find_index, root_of
+from headrace.data.sections import is_ours
+
+
+def open(
+    path: str | Path,
+    *,
+    split: tuple[float, float] | None = None,
+    place: Place | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Dataset:
+    """Open a data set for reading; ``split`` offers a part of it, as fractions of its samples.
+
+    ``place`` says where to read a file instead, for a verified copy of it. Raise ``DataNotFound``,
+    ``NotADataset``, ``NotIndexed``, ``DataChanged``, ``DamagedData``, ``BatchesRefused`` (bad
+    split), ``PackageMissing``.
+    """
+    where = Path(path)
+    if not where.exists():
+        raise DataNotFound(where)
+    if where.is_file() and _is_ours(where):
+        index = Index(where)
+        root = where if index.header.packed else root_of(where, index.root)
+        return Dataset(index, root, split=split, place=place)
+    found = find_index(where, environ)
+    if found is None:
+        try:
+            known = registry.of_path(where)
+        except NotADataset as error:
+            raise NotADataset(where, error.why) from error
+        raise NotIndexed(where, known.name)
+    return Dataset(Index(found), where, split=split, place=place)
+
+
+def _is_ours(path: Path) -> bool:
+    file = DataFile(path)
+    try:
+        return is_ours(file)
+    finally:
+        file.close()

@@ -1,0 +1,169 @@
+"""Where each sample lies: the table of units, its encoding in blocks, and a bounded cache of it.
+
+A unit is what is read and verified as a whole. Blocks come from the file when they are first needed
+and stay in columns of a fixed number of slots, so that looking up thousands of samples is a few
+array operations, and memory is bounded however many samples there are.
+"""
+
+import struct
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.data.order import Indices
+from headrace.data.sections import ROWS_PER_BLOCK, Blocks
+
+CACHE_BYTES = 32 << 20
+_HEAD = struct.Struct("<II")
+_REGULAR = struct.Struct("<QQQQ")
+_IS_REGULAR, _HAS_ROWS = 1, 2
+_BYTES_PER_UNIT = 36
+_NONE = np.iinfo(np.int64).max
+
+Column = NDArray[np.integer[Any]]
+
+
+class Columns(NamedTuple):
+    """Units side by side, each of shape [n]. ``rows``: samples in each."""
+
+    files: Column
+    starts: Column
+    sizes: Column
+    rows: Column
+    digests: Column
+
+    def cut(self, start: int, stop: int) -> "Columns":
+        return Columns(*(column[start:stop] for column in self))
+
+
+def encode_units(units: Columns) -> bytes:
+    """One block. Units of one size, evenly spaced in one file, take 8 bytes each."""
+    files, starts, sizes, rows, digests = units
+    has_rows = bool((rows != 1).any())
+    strides = np.diff(starts)
+    regular = (
+        (files == files[0]).all()
+        and (sizes == sizes[0]).all()
+        and (strides == strides[:1]).all()
+        and not (strides < 0).any()
+    )
+    data = _HEAD.pack((_IS_REGULAR if regular else 0) | (_HAS_ROWS if has_rows else 0), len(files))
+    data += digests.astype("<u8").tobytes()
+    if regular:
+        stride = int(strides[0]) if len(strides) else 0
+        data += _REGULAR.pack(int(files[0]), int(starts[0]), stride, int(sizes[0]))
+    else:
+        data += starts.astype("<u8").tobytes() + sizes.astype("<u8").tobytes()
+        data += files.astype("<u4").tobytes()
+    return data + (rows.astype("<u4").tobytes() if has_rows else b"")
+
+
+def decode_units(data: bytes) -> Columns:
+    """The inverse of ``encode_units``."""
+    flags, count = _HEAD.unpack_from(data)
+    place = _HEAD.size
+    digests = np.frombuffer(data, "<u8", count, place)
+    place += 8 * count
+    if flags & _IS_REGULAR:
+        file, start, stride, size = _REGULAR.unpack_from(data, place)
+        place += _REGULAR.size
+        starts = start + stride * np.arange(count, dtype=np.int64)
+        files, sizes = np.full(count, file, np.int64), np.full(count, size, np.int64)
+    else:
+        starts = np.frombuffer(data, "<u8", count, place).astype(np.int64)
+        sizes = np.frombuffer(data, "<u8", count, place + 8 * count).astype(np.int64)
+        files = np.frombuffer(data, "<u4", count, place + 16 * count).astype(np.int64)
+        place += 20 * count
+    rows = np.ones(count, np.int64)
+    if flags & _HAS_ROWS:
+        rows = np.frombuffer(data, "<u4", count, place).astype(np.int64)
+    return Columns(files, starts, sizes, rows, digests)
+
+
+class Found(NamedTuple):
+    """Where samples lie, one entry a sample. ``rows``: which of the unit's samples."""
+
+    units: Column
+    rows: Column
+    files: Column
+    starts: Column
+    sizes: Column
+    digests: Column
+
+
+class Units:
+    """Look-up by sample number. Safe to use from several threads. Raise ``DamagedData``."""
+
+    def __init__(
+        self, blocks: Blocks, *, units: int, samples: int, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self._blocks = blocks
+        self._single = units == samples
+        wanted = max(8, cache_bytes // (ROWS_PER_BLOCK * _BYTES_PER_UNIT))
+        slots = max(1, min(len(blocks), wanted))
+        shape = (slots, ROWS_PER_BLOCK)
+        kinds = (np.int64, np.int64, np.int64, np.int64, np.uint64)
+        self._columns = Columns(*(np.empty(shape, kind) for kind in kinds))
+        self._slot_of = np.full(len(blocks), -1, np.int64)
+        self._block_in = np.full(slots, -1, np.int64)
+        self._hand = 0
+        self._lock = threading.Lock()
+
+    def find(self, indices: Indices) -> Found:
+        """``indices`` must be in range."""
+        if self._single:
+            blocks = indices // ROWS_PER_BLOCK
+        else:
+            blocks = np.searchsorted(self._blocks.first, indices, side="right") - 1
+        needed = np.unique(blocks)
+        slots = len(self._block_in)
+        if len(needed) > slots:
+            parts = np.array_split(indices, -(-len(indices) // slots))
+            found = [self.find(part) for part in parts]
+            return Found(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+        with self._lock:
+            self._load(needed)
+            return self._gather(indices, blocks)
+
+    def _gather(self, indices: Indices, blocks: Column) -> Found:
+        held = self._slot_of[blocks]
+        if self._single:
+            places, rows = indices % ROWS_PER_BLOCK, np.zeros(len(indices), np.int64)
+        else:
+            ends = self._columns.rows[held]
+            within = indices - self._blocks.first[blocks]
+            places = (ends <= within[:, None]).sum(axis=1)
+            before = ends[np.arange(len(places)), np.maximum(places - 1, 0)]
+            rows = within - np.where(places > 0, before, 0)
+        files, starts, sizes, _, digests = (column[held, places] for column in self._columns)
+        return Found(blocks * ROWS_PER_BLOCK + places, rows, files, starts, sizes, digests)
+
+    def _load(self, needed: Column) -> None:
+        missing = needed[self._slot_of[needed] < 0]
+        if not len(missing):
+            return
+        kept = np.isin(self._block_in, needed)
+        for block in missing.tolist():
+            units = decode_units(self._blocks.read(block))
+            slot = self._free_slot(kept)
+            kept[slot] = True
+            count = len(units.files)
+            for column, values in zip(self._columns, units, strict=True):
+                column[slot, :count] = values
+            ends = self._columns.rows[slot]
+            ends[:count] = np.cumsum(units.rows)
+            ends[count:] = _NONE
+            self._block_in[slot] = block
+            self._slot_of[block] = slot
+
+    def _free_slot(self, kept: NDArray[np.bool_]) -> int:
+        """The next that is not needed now, in turn; what it held is forgotten."""
+        while kept[self._hand]:
+            self._hand = (self._hand + 1) % len(kept)
+        slot, self._hand = self._hand, (self._hand + 1) % len(kept)
+        if self._block_in[slot] >= 0:
+            self._slot_of[self._block_in[slot]] = -1
+            self._block_in[slot] = -1
+        return slot
