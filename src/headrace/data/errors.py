@@ -45,7 +45,8 @@ class NotADataset(UsageError):
         super().__init__(
             f"{path}: not a data set",
             why=why,
-            remedy="pack text files with: headrace data pack PATH --out FILE --window N",
+            remedy="name its format: headrace data index PATH --format FORMAT; "
+            "or pack text: headrace data pack PATH --out FILE --window N",
         )
         self.path = path
 

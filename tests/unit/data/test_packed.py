@@ -10,6 +10,7 @@ import pytest
 from headrace import data
 from headrace.core.errors import HeadraceError
 from headrace.data.errors import BatchesRefused, DamagedData, DataNotFound, NotADataset
+from headrace.data.formats import registry
 from headrace.data.verify import verify
 
 WINDOW = 64
@@ -218,8 +219,9 @@ def test_a_file_of_another_kind_and_a_folder_are_no_data_sets(tmp_path: Path) ->
         data.open(tmp_path / "text")
     assert str(caught.value) == (
         f"error HR-DATA-002: {tmp_path}/text: not a data set\n"
-        "  why: it looks like none of \n"
-        "  fix: pack text files with: headrace data pack PATH --out FILE --window N"
+        f"  why: it looks like none of {', '.join(registry.names())}\n"
+        "  fix: name its format: headrace data index PATH --format FORMAT; "
+        "or pack text: headrace data pack PATH --out FILE --window N"
     )
     with pytest.raises(NotADataset, match="not a data set"):
         data.open(tmp_path)
