@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--noise", action="store_true")
     parser.add_argument("--masked", action="store_true")
     parser.add_argument("--manual", action="store_true")
-    parser.add_argument("--kill-at", type=int, help="rank 0 kills itself in this step")
+    parser.add_argument("--kill-at", type=int, help="rank 0 kills itself here, once it has saved")
     parser.add_argument("--pause-s", type=float, default=0.0)
     parser.add_argument("--gradients", type=Path, help="file for those of the first step")
     parser.add_argument("--evaluate", action="store_true")
@@ -99,6 +99,8 @@ def main() -> None:
                 (run.run_dir.root / "started").touch()
             time.sleep(options.pause_s)
             if options.kill_at == step.number and run.rank == 0:
+                while not any(run.run_dir.checkpoints.glob("step-*")):  # one is being written
+                    time.sleep(0.05)
                 os.kill(os.getpid(), signal.SIGKILL)
         said: dict[str, object] = {"rank": run.rank, "step": run.step, "stopped": run.stopped}
         if options.evaluate:
