@@ -7,11 +7,13 @@ Format: an 8-byte little-endian length, a JSON header, the tensors' bytes withou
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import xxhash
 
+from headrace.checkpoint import disk
 from headrace.checkpoint.errors import DamagedCheckpoint
 from headrace.checkpoint.manifest import FileEntry
 
@@ -43,53 +45,90 @@ def encode_header(tensors: Sequence[Placed]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def write_shard(
-    path: Path, tensors: Sequence[Placed], data: memoryview
-) -> tuple[FileEntry, list[str]]:
-    """Write and flush a shard; ``data`` are the tensors' bytes. Return its entry and a hash each.
+def hash_shard(tensors: Sequence[Placed], data: memoryview) -> tuple[FileEntry, list[str]]:
+    """The entry of a shard, and the hash of each tensor. ``data``: the whole file."""
+    header_bytes = len(data) - max((tensor.stop for tensor in tensors), default=0)
+    hashes = [""] * len(tensors)
 
-    Raise ``OSError``.
-    """
-    header = encode_header(tensors)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        _write(descriptor, memoryview(header), 0)
-        hashes = [
-            _write(descriptor, data[tensor.start : tensor.stop], len(header) + tensor.start)
-            for tensor in tensors
-        ]
-        os.fsync(descriptor)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
+    def hash_one(number: int) -> None:
+        tensor = tensors[number]
+        span = data[header_bytes + tensor.start : header_bytes + tensor.stop]
+        hashes[number] = xxhash.xxh3_128_hexdigest(span)
+
+    disk.in_parallel(partial(hash_one, number) for number in range(len(tensors)))
     entry = FileEntry(
-        size_bytes=len(header) + len(data),
-        header_bytes=len(header),
-        header_xxh3_128=xxhash.xxh3_128_hexdigest(header),
+        size_bytes=len(data),
+        header_bytes=header_bytes,
+        header_xxh3_128=xxhash.xxh3_128_hexdigest(data[:header_bytes]),
     )
     return entry, hashes
 
 
+def write_shard(
+    path: Path, tensors: Sequence[Placed], data: memoryview
+) -> tuple[FileEntry, list[str]]:
+    """Write and flush a shard; ``data`` is the whole file, in memory that starts at a page.
+
+    Return its entry and a hash for each tensor. Raise ``OSError``.
+    """
+    found = hash_shard(tensors, data)
+    disk.write_new(path, data)
+    return found
+
+
 def write_small(path: Path, data: bytes) -> None:
     """Write and flush a small new file. Raise ``OSError``."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    disk.write_new(path, memoryview(data))
+
+
+class Span(NamedTuple):
+    """Bytes ``[start, stop)`` of a file, and their hash."""
+
+    what: str
+    start: int
+    stop: int
+    xxh3_128: str
+
+
+def check_shard(folder: Path, name: str, entry: FileEntry, spans: Sequence[Span]) -> None:
+    """Compare every hash in one pass over the file, read from the disk and not from memory.
+
+    ``spans``: the tensors, without overlap. Raise ``DamagedCheckpoint``.
+    """
+    header = Span("its header", 0, entry.header_bytes, entry.header_xxh3_128)
+    waiting = iter(sorted([header, *(one for one in spans if one.stop > one.start)], key=_start))
+    span, hasher = next(waiting, None), xxhash.xxh3_128()
     try:
-        _write(descriptor, memoryview(data), 0)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with disk.DiskFile(folder / name, os.O_RDONLY) as file:
+            file.forget()
+            size_bytes = file.size_bytes()
+            if size_bytes != entry.size_bytes:
+                raise _damaged(folder, name, f"has {size_bytes} bytes, not {entry.size_bytes}")
+            buffer = memoryview(disk.aligned_memory(min(disk.PIECE_BYTES, size_bytes)))
+            for start, stop in disk.pieces(size_bytes):
+                if file.read(buffer[: stop - start], start) < stop - start:
+                    raise _damaged(folder, name, "ends too early")
+                while span is not None and span.start < stop:
+                    hasher.update(buffer[max(span.start - start, 0) : span.stop - start])
+                    if span.stop > stop:
+                        break
+                    if hasher.hexdigest() != span.xxh3_128:
+                        raise _damaged(folder, name, f"the hash of {span.what} differs")
+                    span, hasher = next(waiting, None), xxhash.xxh3_128()
+    except FileNotFoundError as error:
+        raise _damaged(folder, name, "is missing") from error
+    except OSError as error:
+        raise _damaged(folder, name, f"cannot be read: {error.strerror}") from error
+    if span is not None:
+        raise _damaged(folder, name, "ends too early")
 
 
-def _write(descriptor: int, data: memoryview, offset: int) -> str:
-    """Write at an offset; return the hash of what was given."""
-    hasher = xxhash.xxh3_128()
-    for first in range(0, len(data), PIECE_BYTES):
-        piece = data[first : first + PIECE_BYTES]
-        hasher.update(piece)
-        done = 0
-        while done < len(piece):
-            done += os.pwrite(descriptor, piece[done:], offset + first + done)
-    return hasher.hexdigest()
+def _start(span: Span) -> int:
+    return span.start
+
+
+def _damaged(folder: Path, name: str, reason: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(folder, f"{name}: {reason}")
 
 
 class ShardReader:

@@ -5,15 +5,17 @@ is complete when ``stage`` returns, whichever device the tensors are on; nothing
 them afterwards reaches the checkpoint.
 """
 
+import mmap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 
+from headrace.checkpoint.disk import aligned_memory
 from headrace.checkpoint.dtypes import TORCH_DTYPES, dtype_name
 from headrace.checkpoint.manifest import ITEM_BYTES
-from headrace.checkpoint.shard import Placed
+from headrace.checkpoint.shard import Placed, encode_header
 from headrace.checkpoint.share import Alone, Ranks, Share, share_of
 from headrace.checkpoint.state import Json, to_json
 
@@ -48,13 +50,14 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class StagedShard:
-    """The bytes of one shard, and what lies where in them."""
+    """One shard as it is to lie on the disk, and what lies where behind its header (``data``)."""
 
     tensors: tuple[Placed, ...]
+    memory: mmap.mmap
     data: torch.Tensor
 
     def bytes(self) -> memoryview:
-        return self.data.numpy().data
+        return memoryview(self.memory)
 
 
 @dataclass(frozen=True)
@@ -140,4 +143,8 @@ def _shard(shapes: list[Shape]) -> StagedShard:
         stop = start + shape.size_bytes
         placed.append(Placed(shape.name, shape.dtype, shape.shape, start, stop))
         start = stop
-    return StagedShard(tuple(placed), torch.empty(start, dtype=torch.uint8).zero_())
+    header = encode_header(placed)
+    memory = aligned_memory(len(header) + start)
+    memory[: len(header)] = header
+    data = torch.frombuffer(memory, dtype=torch.uint8)[len(header) :]
+    return StagedShard(tuple(placed), memory, data.zero_())

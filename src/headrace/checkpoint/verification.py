@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint
-from headrace.checkpoint.manifest import Chunk, FileEntry, Manifest, TensorEntry, read_manifest
-from headrace.checkpoint.shard import ShardReader
+from headrace.checkpoint.manifest import FileEntry, Manifest, TensorEntry, read_manifest
+from headrace.checkpoint.shard import Span, check_shard
 
 
 def verify(folder: Path) -> Manifest:
@@ -21,14 +21,13 @@ def check_shards(
     folder: Path, files: Mapping[str, FileEntry], tensors: Mapping[str, TensorEntry]
 ) -> None:
     """Compare every byte of these files with its hash. Raise ``DamagedCheckpoint``."""
-    chunks: dict[str, list[tuple[str, Chunk]]] = {name: [] for name in files}
+    spans: dict[str, list[Span]] = {name: [] for name in files}
     for tensor, entry in tensors.items():
         for chunk in entry.chunks:
-            chunks[chunk.file].append((tensor, chunk))
+            span = Span(tensor, chunk.start, chunk.stop, chunk.xxh3_128)
+            spans[chunk.file].append(span)
     for name, file in files.items():
-        with ShardReader(folder, name, file) as reader:
-            for tensor, chunk in chunks[name]:
-                reader.check(tensor, chunk.start, chunk.stop, chunk.xxh3_128)
+        check_shard(folder, name, file, spans[name])
 
 
 def check_files(folder: Path) -> Manifest:
