@@ -1,0 +1,260 @@
+"""Saving and loading a model with its optimizer, beside safetensors, torch.save and torch's DCP.
+
+The state is a transformer's with AdamW in float32: few large tensors, many small ones. All run in
+one process in alternating order; what is printed are medians, and ratios to the peer named. After
+each save the disk is flushed and the files are removed, so that nobody pays for another's writes.
+
+* stall: until training may go on. Its limit is a copy of each tensor into memory touched before.
+* durable: until every byte is on the disk (fsync); ours has also been read back and compared.
+* load: into new tensors; ours compares every hash. ``cold``: not in the page cache; ``warm``: read
+  once before.
+
+    python benchmarks/races/checkpoint.py [--gib 1 4] [--rounds 5 3] [--folder FOLDER]
+
+The peers are parts of torch and safetensors, which `pip install headrace[train]` brings.
+"""
+
+import argparse
+import gc
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import safetensors
+import torch
+import torch.distributed.checkpoint as dcp
+from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse, async_save
+
+from headrace import checkpoint
+from headrace.checkpoint.saver import Saved, Saver, Staged
+
+State = dict[str, torch.Tensor]
+GIB = 1 << 30
+WIDTH = 1024
+
+
+def state_of(size_bytes: int) -> State:
+    """Blocks of a transformer, each parameter with two slots of AdamW, and a count a parameter."""
+    shapes = {
+        "attention.qkv": (3 * WIDTH, WIDTH),
+        "attention.out": (WIDTH, WIDTH),
+        "mlp.up": (4 * WIDTH, WIDTH),
+        "mlp.down": (WIDTH, 4 * WIDTH),
+        "norm1": (WIDTH,),
+        "norm2": (WIDTH,),
+        "attention.bias": (3 * WIDTH,),
+        "mlp.bias": (4 * WIDTH,),
+    }
+    state = {"model/embedding": torch.randn(size_bytes // 10 // 4 // WIDTH, WIDTH)}
+    filled, block = state["model/embedding"].nbytes, 0
+    while filled < size_bytes:
+        for name, shape in shapes.items():
+            full = f"block.{block}.{name}"
+            state[f"optimizer/{full}/step"] = torch.tensor(float(block))
+            for kind in ("model/{}", "optimizer/{}/exp_avg", "optimizer/{}/exp_avg_sq"):
+                tensor = torch.randn(shape)
+                state[kind.format(full)] = tensor
+                filled += tensor.nbytes
+        block += 1
+    return state
+
+
+def flush(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
+def forget(folder: Path) -> None:
+    """Out of the page cache."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+
+
+class Clock:
+    """Seconds of each measured thing, a list for each name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    def time(self, name: str, call: Callable[[], object]) -> object:
+        gc.collect()
+        began_s = time.perf_counter()
+        found = call()
+        self.seconds[name].append(time.perf_counter() - began_s)
+        return found
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.seconds[name])
+
+
+class Race:
+    def __init__(self, state: State, folder: Path) -> None:
+        self.state = state
+        self.folder = folder
+        self.clock = Clock()
+        self.touched = {name: tensor.clone() for name, tensor in state.items()}
+        self.saver = Saver(folder / "ours", keep=1)
+        self.saver.prepare(checkpoint.Snapshot(0, state, {}))
+        self.steps = 0
+
+    def save(self) -> list[Callable[[], Path]]:
+        return [self.copy, self.ours, self.safetensors, self.torch_save, self.dcp, self.dcp_async]
+
+    def load(self) -> list[tuple[str, Path, Callable[[Path], object]]]:
+        """Each peer's files, made once, and how it loads them."""
+        return [
+            ("ours", self.ours(), lambda path: checkpoint.load(path).tensors),
+            ("safetensors", self.safetensors(), lambda path: load_file(path / "f")),
+            ("torch.load", self.torch_save(), lambda path: torch.load(path / "f")),
+            ("dcp.load", self.dcp(), self.dcp_load),
+        ]
+
+    def dcp_load(self, path: Path) -> State:
+        state = {name: torch.empty_like(tensor) for name, tensor in self.state.items()}
+        dcp.load(state, checkpoint_id=path, no_dist=True)
+        return state
+
+    def copy(self) -> Path:
+        def copy() -> None:
+            for name, tensor in self.state.items():
+                self.touched[name].copy_(tensor)
+
+        self.clock.time("copy: stall", copy)
+        return self.folder / "none"
+
+    def ours(self) -> Path:
+        self.steps += 1
+        staged = self.saver.stage(checkpoint.Snapshot(self.steps, self.state, {}))
+        assert isinstance(staged, Staged), staged
+        self.saver.wait()
+        (saved,) = self.saver.poll()
+        assert isinstance(saved, Saved), saved
+        self.clock.seconds["ours: stall"].append(saved.stall_s)
+        self.clock.seconds["ours: durable"].append(saved.durable_s)
+        return saved.path
+
+    def safetensors(self) -> Path:
+        return self.plain("safetensors", lambda path: save_file(self.state, path / "f"))
+
+    def torch_save(self) -> Path:
+        return self.plain("torch.save", lambda path: torch.save(self.state, path / "f"))
+
+    def dcp(self) -> Path:
+        return self.plain(
+            "dcp.save", lambda path: dcp.save(self.state, checkpoint_id=path, no_dist=True)
+        )
+
+    def plain(self, name: str, save: Callable[[Path], object]) -> Path:
+        path = self.folder / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+
+        def durable() -> None:
+            save(path)
+            flush(path)
+
+        self.clock.time(f"{name}: durable", durable)
+        return path
+
+    def dcp_async(self) -> Path:
+        path = self.folder / "dcp.async_save"
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        began_s = time.perf_counter()
+        future = async_save(self.state, checkpoint_id=path, no_dist=True)
+        self.clock.seconds["dcp.async_save: stall"].append(time.perf_counter() - began_s)
+        assert not isinstance(future, AsyncSaveResponse)
+        future.result()
+        flush(path)
+        self.clock.seconds["dcp.async_save: durable"].append(time.perf_counter() - began_s)
+        return path
+
+    def run(self, rounds: int) -> None:
+        for number in range(rounds):
+            order = self.save() if number % 2 == 0 else self.save()[::-1]
+            for one in order:
+                path = one()
+                if one != self.ours:
+                    shutil.rmtree(path, ignore_errors=True)
+                os.sync()
+                say(".")
+        loaders = self.load()
+        for number in range(rounds):
+            for name, path, load in loaders if number % 2 == 0 else loaders[::-1]:
+                os.sync()
+                forget(path)
+                for how in ("cold", "warm"):
+                    self.clock.time(f"{name}: {how}", partial(loaded, load, path))
+                say(".")
+        say("\n")
+
+
+def loaded(load: Callable[[Path], object], path: Path) -> float:
+    """Read every page: a file that is only mapped has not been loaded."""
+    tensors = load(path)
+    assert isinstance(tensors, dict)
+    return sum(float(tensor.view(-1)[::1024].sum()) for tensor in tensors.values() if tensor.ndim)
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def show(clock: Clock, name: str, limit: str, *, aim: float | None = None) -> None:
+    ours, theirs = clock.median(name), clock.median(limit)
+    spread = f"{min(clock.seconds[name]):.2f} to {max(clock.seconds[name]):.2f}"
+    aimed = "" if aim is None else f"   aim {aim}: {'met' if ours <= aim * theirs else 'MISSED'}"
+    print(f"{name:24} {ours:7.3f} s ({spread})   {ours / theirs:6.2f} x {limit}{aimed}")
+
+
+def report(clock: Clock) -> None:
+    show(clock, "ours: stall", "copy: stall", aim=1.25)
+    show(clock, "dcp.async_save: stall", "copy: stall")
+    for name in ("ours", "safetensors", "torch.save", "dcp.save", "dcp.async_save"):
+        aim = 1.1 if name == "ours" else None
+        show(clock, f"{name}: durable", "safetensors: durable", aim=aim)
+    for how in ("cold", "warm"):
+        for name in ("ours", "safetensors", "torch.load", "dcp.load"):
+            show(clock, f"{name}: {how}", f"safetensors: {how}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gib", type=float, nargs="+", default=[1, 4])
+    parser.add_argument("--rounds", type=int, nargs="+", default=[5, 3])
+    parser.add_argument("--folder", type=Path)
+    asked = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    print(f"torch {torch.__version__}, safetensors {safetensors.__version__}, {os.uname().release}")
+    for gib, rounds in zip(asked.gib, asked.rounds, strict=True):
+        torch.manual_seed(1)
+        state = state_of(int(gib * GIB))
+        size_bytes = sum(tensor.nbytes for tensor in state.values())
+        load = os.getloadavg()[0]
+        print(f"\n{size_bytes / GIB:.2f} GiB in {len(state)} tensors, load {load:.1f}", flush=True)
+        with tempfile.TemporaryDirectory(prefix="hr-", dir=asked.folder) as name:
+            race = Race(state, Path(name))
+            race.run(rounds)
+            race.saver.close()
+            report(race.clock)
+            del race
+            gc.collect()
+
+
+if __name__ == "__main__":
+    main()
