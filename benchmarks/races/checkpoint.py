@@ -30,9 +30,8 @@ from pathlib import Path
 
 import safetensors
 import torch
-import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file, save_file
-from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse, async_save
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 
 from headrace import checkpoint
 from headrace.checkpoint.saver import Saved, Saver, Staged
@@ -125,7 +124,7 @@ class Race:
 
     def dcp_load(self, path: Path) -> State:
         state = {name: torch.empty_like(tensor) for name, tensor in self.state.items()}
-        dcp.load(state, checkpoint_id=path, no_dist=True)
+        state_dict_loader.load(state, checkpoint_id=path, no_dist=True)
         return state
 
     def copy(self) -> Path:
@@ -155,7 +154,8 @@ class Race:
 
     def dcp(self) -> Path:
         return self.plain(
-            "dcp.save", lambda path: dcp.save(self.state, checkpoint_id=path, no_dist=True)
+            "dcp.save",
+            lambda path: state_dict_saver.save(self.state, checkpoint_id=path, no_dist=True),
         )
 
     def plain(self, name: str, save: Callable[[Path], object]) -> Path:
@@ -175,9 +175,9 @@ class Race:
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir()
         began_s = time.perf_counter()
-        future = async_save(self.state, checkpoint_id=path, no_dist=True)
+        future = state_dict_saver.async_save(self.state, checkpoint_id=path, no_dist=True)
         self.clock.seconds["dcp.async_save: stall"].append(time.perf_counter() - began_s)
-        assert not isinstance(future, AsyncSaveResponse)
+        assert not isinstance(future, state_dict_saver.AsyncSaveResponse)
         future.result()
         flush(path)
         self.clock.seconds["dcp.async_save: durable"].append(time.perf_counter() - began_s)
