@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from headrace.cluster.nodes.mounts import mount_of, parse_mounts
 from headrace.cluster.storage import beegfs, ceph, gluster, gpfs, lustre, quota, sizes
 from headrace.cluster.storage.kinds import kind_of
+from headrace.cluster.storage.layouts import Purpose, Use, propose
+from headrace.cluster.storage.storage import Storage, Target
 
 PARSERS: dict[str, Callable[[str], object]] = {
     "getstripe": lustre.parse_getstripe,
@@ -54,3 +56,35 @@ TEXT = st.one_of(
 @given(text=TEXT)
 def test_no_text_makes_a_parser_fail(parser: Callable[[str], object], text: str) -> None:
     parser(text)
+
+
+@given(
+    targets=st.integers(0, 2000),
+    ranks=st.integers(1, 100_000),
+    size_bytes=st.one_of(st.none(), st.integers(1, 1 << 50)),
+    purpose=st.sampled_from(Purpose),
+    version=st.sampled_from([None, "2.5.42", "2.10.8", "2.15", "x.y"]),
+)
+def test_a_layout_has_a_target_at_least_and_never_more_than_there_are(
+    targets: int, ranks: int, size_bytes: int | None, purpose: Purpose, version: str | None
+) -> None:
+    storage = Storage(
+        path="/m",
+        looked_at="/m",
+        kind="lustre",
+        fstype="lustre",
+        source="s:/m",
+        mount="/m",
+        network=True,
+        version=version,
+        targets=tuple(Target(name=str(n), kind="ost", index=n) for n in range(targets)),
+    )
+    found = propose(storage, Use(purpose=purpose, file_bytes=size_bytes, ranks=ranks))
+    assert (found is None) == (targets == 0)
+    if found is not None:
+        parts = found.layout.components
+        assert all(1 <= part.count <= targets for part in parts if part.pattern != "mdt")
+        assert all(part.size_bytes % (64 << 10) == 0 for part in parts)
+        ends = [part.end_bytes for part in parts]
+        assert ends[-1] is None
+        assert [part.start_bytes for part in parts[1:]] == ends[:-1]

@@ -1,12 +1,15 @@
-"""``headrace storage``: what lies under a path."""
+"""``headrace storage``: what lies under a path, what follows, a layout set, speed measured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from headrace.cluster.storage.advice import Advice
+    from headrace.cluster.storage.apply import Granted
+    from headrace.cluster.storage.layouts import Proposal, Use
     from headrace.cluster.storage.storage import Layout, Storage
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -15,24 +18,105 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 def storage(
     path: Annotated[Path, typer.Argument(help="A folder or file; it need not exist yet.")],
+    purpose: Annotated[
+        str | None, typer.Option("--for", help="What the folder is for: checkpoint or data.")
+    ] = None,
+    file_size: Annotated[
+        str | None, typer.Option("--file-size", help="Of a usual file there: 4G.")
+    ] = None,
+    ranks: Annotated[
+        int, typer.Option("--ranks", min=1, help="How many write or read at once.")
+    ] = 1,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Set the layout that is advised, on an empty folder.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --apply: print the command.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print for a program.")] = False,
 ) -> None:
-    """Show what file system lies under PATH, and how it is laid out.
+    """Show what file system lies under PATH, how it is laid out, and what follows for a run.
 
     A file system that does not answer is reported, not waited for.
     """
     from headrace.cluster.storage import of
+    from headrace.cluster.storage.advice import advise
 
+    uses = _uses(purpose, file_size, ranks)
     found = of(path)
-    if as_json:
-        from headrace.core.records import encode
-
-        typer.echo(encode({"schema": 1, "storage": found}).decode())
+    if apply:
+        _apply(found, uses, dry_run, as_json)
         return
+    advice = advise(found, uses)
+    if as_json:
+        _print_json(storage=found, advice=advice)
+        return
+    typer.echo(found.path)
     from headrace.cli.table import columns
 
-    typer.echo(found.path)
     typer.echo(columns(list(rows(found))))
+    for line in advice_lines(advice):
+        typer.echo(line)
+
+
+def _uses(purpose: str | None, file_size: str | None, ranks: int) -> "list[Use]":
+    """What is asked about: one purpose, or both."""
+    from headrace.cluster.storage.layouts import Purpose, Use
+    from headrace.core.units import parse_bytes
+
+    if purpose is not None and purpose not in list(Purpose):
+        raise typer.BadParameter(f"{purpose} is neither checkpoint nor data", param_hint="--for")
+    try:
+        file_bytes = None if file_size is None else parse_bytes(file_size)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--file-size") from None
+    wanted = list(Purpose) if purpose is None else [Purpose(purpose)]
+    return [Use(purpose=one, file_bytes=file_bytes, ranks=ranks) for one in wanted]
+
+
+def _apply(found: "Storage", uses: "Sequence[Use]", dry_run: bool, as_json: bool) -> None:
+    import shlex
+
+    from headrace.cluster.storage.apply import apply, check
+    from headrace.cluster.storage.errors import NotAnswering
+    from headrace.cluster.storage.layouts import propose
+
+    if len(uses) != 1:
+        raise typer.BadParameter("say what the folder is for", param_hint="--for")
+    if not found.answers:
+        raise NotAnswering(found.path, found.source)
+    proposal = check(found, propose(found, uses[0]))
+    command = shlex.join(proposal.command)
+    granted = None if dry_run else apply(found, proposal)
+    if as_json:
+        _print_json(command=command, asked=proposal.layout, granted=granted)
+        return
+    typer.echo(command)
+    if granted is not None:
+        typer.echo(granted_text(granted, proposal))
+
+
+def granted_text(granted: "Granted", proposal: "Proposal") -> str:
+    if granted.layout is None:
+        return "set; what was granted is not told"
+    got = layout_text(granted.layout)
+    return f"granted: {got}" + (
+        "" if granted.as_asked else f"; asked was {layout_text(proposal.layout)}"
+    )
+
+
+def _print_json(**facts: object) -> None:
+    from headrace.core.records import encode
+
+    typer.echo(encode({"schema": 1, **facts}).decode())
+
+
+def advice_lines(advice: "Sequence[Advice]") -> "Iterator[str]":
+    for one in advice:
+        mark = {"act": "!", "know": "-"}[one.level]
+        yield ""
+        yield f"{mark} {one.topic}: {one.text}"
+        yield f"  → {one.remedy}"
 
 
 def rows(found: "Storage") -> Iterator[tuple[str, str]]:

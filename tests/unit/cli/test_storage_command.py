@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
-from headrace.cli.storage import app, layout_text, rows
+from headrace.cli.storage import advice_lines, app, layout_text, rows
+from headrace.cluster.storage.advice import Advice, Level
+from headrace.cluster.storage.apply import Granted
+from headrace.cluster.storage.errors import NoLayout
 from headrace.cluster.storage.storage import (
     Brick,
     Component,
@@ -15,6 +19,7 @@ from headrace.cluster.storage.storage import (
     Target,
     Volume,
 )
+from headrace.core.records import replace
 
 FAR = Storage(
     path="/mill/ada",
@@ -101,3 +106,60 @@ def test_a_volume_names_its_bricks_that_are_down() -> None:
 def test_mirrors_are_told_with_the_layout() -> None:
     part = Component(count=2, size_bytes=1 << 20, pattern="raid1")
     assert layout_text(Layout(components=(part,), mirrors=2)) == "2 x 1 MiB raid1, 2 copies"
+
+
+def test_advice_stands_below_the_facts_what_to_do_first() -> None:
+    act = Advice(topic="layout", level=Level.ACT, text="Better.", remedy="lfs setstripe -c 2 /x")
+    know = Advice(topic="flock", level=Level.KNOW, text="None.", remedy="use rename")
+    assert list(advice_lines([act, know])) == [
+        "",
+        "! layout: Better.",
+        "  → lfs setstripe -c 2 /x",
+        "",
+        "- flock: None.",
+        "  → use rename",
+    ]
+
+
+def test_json_has_the_advice_too(tmp_path: Path) -> None:
+    said = json.loads(run(tmp_path, "--json", "--for", "data", "--file-size", "4G", "--ranks", 8))
+    assert isinstance(said["advice"], list)
+
+
+def test_a_purpose_that_is_none_and_a_size_that_is_none_are_refused(tmp_path: Path) -> None:
+    for words in (("--for", "fun"), ("--file-size", "big"), ("--apply",)):
+        done = CliRunner().invoke(app, [str(tmp_path), *words])
+        assert done.exit_code == 2, done.output
+
+
+def test_a_layout_is_not_set_where_there_is_none(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [str(tmp_path), "--apply", "--for", "checkpoint"])
+    assert isinstance(done.exception, NoLayout)
+
+
+def test_apply_shows_the_command_and_what_was_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = replace(FAR, path="/", looked_at="/", empty=True, targets=FAR.targets[:1])
+    monkeypatch.setattr("headrace.cluster.storage.of", lambda path: empty)
+    command = "lfs setstripe -c 1 -S 4M /"
+    assert run("/", "--apply", "--for", "checkpoint", "--dry-run") == f"{command}\n"
+    part = Component(count=1, size_bytes=1 << 20)
+    layout = Layout(components=(part,), default=True, tool="lfs")
+    monkeypatch.setattr(
+        "headrace.cluster.storage.apply.apply",
+        lambda storage, proposal: Granted(layout=layout, as_asked=False),
+    )
+    said = run("/", "--apply", "--for", "checkpoint")
+    assert said == f"{command}\ngranted: 1 x 1 MiB; asked was 1 x 4 MiB\n"
+    as_json = json.loads(run("/", "--apply", "--for", "checkpoint", "--json"))
+    assert as_json["granted"]["as_asked"] is False
+
+
+def test_nothing_is_set_on_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = replace(FAR, answers=False)
+    monkeypatch.setattr("headrace.cluster.storage.of", lambda path: hangs)
+    done = CliRunner().invoke(app, ["/mill/ada", "--apply", "--for", "checkpoint"])
+    assert str(done.exception) == (
+        "error HR-STORAGE-006: the file system of /mill/ada does not answer\n"
+        "  why: 10.0.0.1@o2ib:/mill gave no answer in time\n"
+        "  fix: ask who runs it; headrace storage PATH tells when it is back"
+    )
