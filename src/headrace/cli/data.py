@@ -209,13 +209,15 @@ def which_samples(
 
     Holds for a run with this global batch and seed from its first step on, at any world size.
     """
+    import numpy as np
+
     from headrace.core.records import to_builtins
     from headrace.data.opening import open as open_data
-    from headrace.data.order import batch_positions, samples_at
+    from headrace.data.order import WHOLE, indices_at
 
     dataset = open_data(path, split=split)
-    positions = batch_positions((step - 1) * global_batch, global_batch)
-    indices = samples_at(seed, positions, _samples(dataset)).tolist()
+    positions = np.arange((step - 1) * global_batch, step * global_batch)
+    indices = indices_at(WHOLE, seed, positions, _samples(dataset)).tolist()
     origins = [dataset.origin(index) for index in indices]
     if as_json:
         samples = [

@@ -12,6 +12,7 @@ Order is a pure function, the same at any world size (``order``); bytes are veri
 become samples (``fill``). Tensors are made by the trainer: nothing here imports torch.
 """
 
+from headrace.data.ask import Besides, Sizes, ask
 from headrace.data.batch import Batch, Batches, Reading, batches, cover, resume
 from headrace.data.damage import Damage
 from headrace.data.dataset import Dataset, Source, TokenDataset
@@ -19,36 +20,48 @@ from headrace.data.entropy import unigram_entropy
 from headrace.data.formats.format import Options
 from headrace.data.index import Piece
 from headrace.data.indexing import IndexSummary, index_path
+from headrace.data.mix import Mix, mix
 from headrace.data.opening import open
-from headrace.data.order import Cursor, batch_positions, rank_slice, sample_at, samples_at
+from headrace.data.order import Blocks, Order, Sequential, Whole
 from headrace.data.pack import PackSummary, pack_text
+from headrace.data.plan import Asked, Plan, State, decode_state, planned, total_steps
 from headrace.data.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer
 
 __all__ = [
+    "Asked",
     "Batch",
     "Batches",
+    "Besides",
+    "Blocks",
     "ByteTokenizer",
-    "Cursor",
     "Damage",
     "Dataset",
     "IndexSummary",
+    "Mix",
     "Options",
+    "Order",
     "PackSummary",
     "Piece",
+    "Plan",
     "Reading",
+    "Sequential",
+    "Sizes",
     "Source",
+    "State",
     "TokenDataset",
     "Tokenizer",
-    "batch_positions",
+    "Whole",
+    "ask",
     "batches",
     "cover",
+    "decode_state",
     "index_path",
     "load_tokenizer",
+    "mix",
     "open",
     "pack_text",
-    "rank_slice",
+    "planned",
     "resume",
-    "sample_at",
-    "samples_at",
+    "total_steps",
     "unigram_entropy",
 ]

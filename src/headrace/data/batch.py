@@ -6,31 +6,25 @@ once; turning arrays into tensors is the trainer's.
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
 from headrace.core.errors import HeadraceError
+from headrace.core.records import replace
+from headrace.data.ask import Asking, ask, need
 from headrace.data.buffers import Allocate, Buffers, plain
 from headrace.data.damage import Damage, OnDamage, Quarantine
 from headrace.data.dataset import Source
-from headrace.data.errors import BatchesRefused, StateMismatch
 from headrace.data.fill import Places
 from headrace.data.formats.format import Sample
-from headrace.data.order import (
-    Cursor,
-    Indices,
-    batch_positions,
-    cursor_at,
-    rank_slice,
-    samples_at,
-)
+from headrace.data.order import Indices, Sequential, rank_slice
+from headrace.data.plan import State, decode_state, planned, positions_of, samples_at
 from headrace.data.reader import Reader
 
 _POSITIONS_AT_ONCE = 4096
-State = dict[str, int | str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,20 +86,13 @@ class Batches(Iterator[Batch]):
     """
 
     def __init__(
-        self,
-        dataset: Source,
-        shares: Iterator[_Share],
-        *,
-        seed: int,
-        consumed: int,
-        reading: Reading = PLAIN,
+        self, dataset: Source, state: State, *, rank: int, world: int, reading: Reading = PLAIN
     ) -> None:
-        self._dataset = dataset
-        self._seed = seed
-        self._consumed = consumed
+        need(0 <= rank < world, f"rank {rank} of {world}")
+        self._state = state
         self.quarantine = Quarantine(most=reading.damage_limit)
         self._reader = Reader(
-            _tasks(dataset, shares),
+            _tasks(dataset, _shares(state, rank, world)),
             _Work(dataset, reading),
             threads=reading.threads,
             ahead=max(reading.read_ahead, reading.threads),
@@ -114,7 +101,7 @@ class Batches(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         batch = self._reader.take()
-        self._consumed = batch.consumed_after
+        self._state = replace(self._state, step=self._state.step + 1, consumed=batch.consumed_after)
         self.quarantine.count(len(batch.indices) + len(batch.damaged), batch.damaged)
         return batch
 
@@ -127,21 +114,12 @@ class Batches(Iterator[Batch]):
     @property
     def consumed(self) -> int:
         """Samples of all ranks in the batches given out so far; what was read ahead is not."""
-        return self._consumed
+        return self._state.consumed
 
     @property
-    def cursor(self) -> Cursor:
-        return cursor_at(self._seed, self._consumed, len(self._dataset))
-
     def state(self) -> State:
-        """Where this stream is, as JSON: give it to ``resume``."""
-        return {
-            "seed": self._seed,
-            "epoch": self.cursor.epoch,
-            "consumed": self._consumed,
-            "length": len(self._dataset),
-            "fingerprint": self._dataset.fingerprint,
-        }
+        """Where this stream is: give it, or its JSON, to ``resume``."""
+        return self._state
 
     def close(self) -> None:
         """Stop the threads and wait for them. Reads in progress are finished first."""
@@ -151,95 +129,72 @@ class Batches(Iterator[Batch]):
 def batches(
     dataset: Source,
     *,
-    global_batch: int,
-    seed: int,
     rank: int = 0,
     world: int = 1,
-    start: int = 0,
     reading: Reading = PLAIN,
+    **asking: Unpack[Asking],
 ) -> Batches:
-    """The endless, shuffled stream of this rank, after ``start`` samples of all ranks.
+    """The shuffled stream of this rank; endless unless ``epochs`` is given.
 
-    Raise ``BatchesRefused`` when there is nothing to draw or a number makes no sense.
+    ``global_batch`` and ``weights`` may change in mid-run: see ``headrace.data.ask``. Raise
+    ``BatchesRefused`` when there is nothing to draw or a number makes no sense.
     """
-    _check(dataset, global_batch, rank, world, start)
-    return Batches(
-        dataset,
-        _stream(len(dataset), global_batch, seed, rank, world, start),
-        seed=seed,
-        consumed=start,
-        reading=reading,
-    )
+    state = planned(ask(dataset, **asking))
+    return Batches(dataset, state, rank=rank, world=world, reading=reading)
 
 
 def resume(
     dataset: Source,
-    state: Mapping[str, object],
+    state: object,
     *,
-    global_batch: int,
-    seed: int,
     rank: int = 0,
     world: int = 1,
     reading: Reading = PLAIN,
+    **asking: Unpack[Asking],
 ) -> Batches:
-    """Go on where ``state`` says, at any world size and global batch.
+    """Go on where ``state``, or its JSON, says, at any world size. From there on what is asked
+    here holds: another batch, other weights, more sources at the end of a mix.
 
-    Raise ``StateMismatch`` when it belongs to another data set or seed.
+    Raise ``StateMismatch`` when it belongs to another data set, seed or order.
     """
-    given = {"fingerprint": dataset.fingerprint, "length": len(dataset), "seed": seed}
-    for field_name, value in given.items():
-        if state.get(field_name) != value:
-            raise StateMismatch(field_name, saved=state.get(field_name), given=value)
-    consumed = state.get("consumed")
-    if not isinstance(consumed, int) or consumed < 0:
-        raise StateMismatch("consumed", saved=consumed, given="a count of samples")
-    return batches(
-        dataset,
-        global_batch=global_batch,
-        seed=seed,
-        rank=rank,
-        world=world,
-        start=consumed,
-        reading=reading,
-    )
+    done = state if isinstance(state, State) else decode_state(state)
+    state = planned(ask(dataset, **asking), done)
+    return Batches(dataset, state, rank=rank, world=world, reading=reading)
 
 
 def cover(
-    dataset: Source,
-    *,
-    batch: int,
-    rank: int = 0,
-    world: int = 1,
-    reading: Reading = PLAIN,
+    dataset: Source, *, batch: int, rank: int = 0, world: int = 1, reading: Reading = PLAIN
 ) -> Batches:
     """Each sample exactly once over all ranks, in order, ``batch`` samples of all ranks at a time.
 
     Every rank gets the same number of batches, so collectives stay in step; the last ones may be
     unequal or empty. Weigh results by the number of samples.
     """
-    _check(dataset, batch, rank, world, 0)
-    shares = _cover(len(dataset), batch, rank, world)
-    return Batches(dataset, shares, seed=0, consumed=0, reading=reading)
+    asked = ask(dataset, global_batch=batch, seed=0, order=Sequential(), epochs=1)
+    return Batches(dataset, planned(asked), rank=rank, world=world, reading=reading)
 
 
-def _stream(
-    length: int, global_batch: int, seed: int, rank: int, world: int, consumed: int
-) -> Iterator[_Share]:
-    start, stop = rank_slice(global_batch, rank, world)
-    at_once = max(1, _POSITIONS_AT_ONCE // global_batch)
+def _shares(state: State, rank: int, world: int) -> Iterator[_Share]:
+    """Those of one rank from ``state`` on, looked up for many steps at once."""
+    step = state.step
     while True:
-        firsts = consumed + global_batch * np.arange(at_once, dtype=np.int64)
-        positions = firsts[:, None] + batch_positions(start, stop - start)
-        for indices in samples_at(seed, positions, length):
-            consumed += global_batch
-            yield _Share(indices, consumed, global_batch)
-
-
-def _cover(length: int, batch: int, rank: int, world: int) -> Iterator[_Share]:
-    for first in range(0, length, batch):
-        size = min(batch, length - first)
-        start, stop = rank_slice(size, rank, world)
-        yield _Share(batch_positions(first, size)[start:stop], first + size, size)
+        spans: list[tuple[Indices, int, int]] = []
+        positions = 0
+        while max(positions, len(spans)) < _POSITIONS_AT_ONCE:
+            first, stop = positions_of(state.plan, step)
+            if first == stop:
+                break
+            start, end = rank_slice(stop - first, rank, world)
+            spans.append((np.arange(first + start, first + end), stop, stop - first))
+            positions += end - start
+            step += 1
+        if not spans:
+            return
+        found = samples_at(state.plan, np.concatenate([span for span, _, _ in spans]))
+        begin = 0
+        for span, consumed_after, global_batch in spans:
+            yield _Share(found[begin : begin + len(span)], consumed_after, global_batch)
+            begin += len(span)
 
 
 def _tasks(dataset: Source, shares: Iterator[_Share]) -> Iterator[_Task]:
@@ -292,20 +247,3 @@ class _Work:
         if reading.collate is not None:
             samples = reading.collate(samples)
         return Batch(samples, indices, share.consumed_after, share.global_batch, damaged)
-
-
-def _check(dataset: Source, batch: int, rank: int, world: int, start: int) -> None:
-    rules = {
-        f"a batch of {batch} samples": batch >= 1,
-        f"rank {rank} of {world}": 0 <= rank < world,
-        f"a start after {start} samples": start >= 0,
-        f"a data set of {len(dataset)} samples": len(dataset) >= 1,
-    }
-    wrong = next((what for what, holds in rules.items() if not holds), None)
-    if wrong is not None:
-        raise BatchesRefused(
-            f"no batches can be drawn with {wrong}",
-            why="batch and data set need at least 1 sample, start is 0 or more, "
-            "and 0 <= rank < world",
-            remedy="correct that number; a split may have left the data set empty",
-        )

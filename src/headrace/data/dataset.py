@@ -38,6 +38,10 @@ class Source(Protocol):
         """Number of samples."""
         ...
 
+    @property
+    def is_tokens(self) -> bool:
+        """Whether it is a ``TokenDataset``."""
+
     def find(self, indices: Indices) -> Places:
         """Raise ``IndexError`` out of range, ``DamagedData`` when the index is damaged."""
         ...

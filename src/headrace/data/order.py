@@ -1,4 +1,4 @@
-"""Which sample comes when: a pure function of (seed, epoch, position), whatever the world size.
+"""Which sample comes when: a pure function of (seed, position), whatever the world size.
 
 An epoch's order is a keyed bijection on ``[0, length)``: a Feistel network on the smallest power of
 two that holds ``length``, walked until it lands inside (cycle walking; Black and Rogaway, "Ciphers
@@ -15,7 +15,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.core.records import Record
+from headrace.core.records import Tagged
 
 Indices = NDArray[np.int64]
 _Words = NDArray[np.uint64]
@@ -23,20 +23,48 @@ _Words = NDArray[np.uint64]
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 _GOLDEN = 0x9E37_79B9_7F4A_7C15
 _ROUNDS = 8
+_SHORT, _WINDOWS = 1, 2  # streams of numbers for block-wise order
 
 
-class Cursor(Record, frozen=True, kw_only=True):
-    """Where training is. ``consumed`` counts samples of all ranks since the start of the run;
-    ``epoch`` is the one that the next sample belongs to."""
-
-    seed: int
-    epoch: int
-    consumed: int
+class Whole(Tagged, frozen=True, kw_only=True):
+    """Every sample may come at any position of its epoch."""
 
 
-def cursor_at(seed: int, consumed: int, length: int) -> Cursor:
-    """The cursor after ``consumed`` samples of a data set of ``length``."""
-    return Cursor(seed=seed, epoch=consumed // length, consumed=consumed)
+class Blocks(Tagged, frozen=True, kw_only=True):
+    """Blocks of ``block`` neighbouring samples come in a shuffled order; inside each ``window`` of
+    blocks that follow one another samples are shuffled. Storage sees reads of whole blocks, and
+    ``block * window`` samples hold all that is read at a time."""
+
+    block: int
+    window: int
+
+    def __post_init__(self) -> None:
+        if self.block < 1 or self.window < 1:
+            raise ValueError(f"block and window are 1 or more, not {self.block} and {self.window}")
+
+
+class Sequential(Tagged, frozen=True, kw_only=True):
+    """As the data set lies."""
+
+
+Order = Whole | Blocks | Sequential
+WHOLE = Whole()
+
+
+def indices_at(order: Order, seed: int, positions: Indices, length: int) -> Indices:
+    """The samples at positions of the endless stream of one data set, in their order."""
+    epochs, places = np.divmod(positions, length)
+    match order:
+        case Whole():
+            return sample_at(seed, epochs, places, length)
+        case Blocks():
+            found = np.empty(len(positions), dtype=np.int64)
+            for epoch in np.unique(epochs):
+                of_epoch = epochs == epoch
+                found[of_epoch] = _block_wise(order, seed, int(epoch), places[of_epoch], length)
+            return found
+        case Sequential():
+            return places
 
 
 @overload
@@ -57,14 +85,8 @@ def sample_at(
     )
     if positions.size and not (positions.min() >= 0 and positions.max() < length):
         raise ValueError(f"positions must be in [0, {length})")
-    keys = _round_keys(seed, epochs.ravel().astype(np.uint64))
-    bits = (length - 1).bit_length() if length else 0
-    found = _permute(positions.ravel().astype(np.uint64), keys, bits)
-    while (outside := np.flatnonzero(found >= np.uint64(length))).size:
-        found[outside] = _permute(found[outside], keys[:, outside], bits)
-    if isinstance(position, int):
-        return int(found[0])
-    return found.astype(np.int64).reshape(positions.shape)
+    found = _shuffled(seed, epochs.ravel(), positions.ravel(), length)
+    return int(found[0]) if isinstance(position, int) else found.reshape(positions.shape)
 
 
 def batch_positions(consumed: int, global_batch: int) -> Indices:
@@ -72,14 +94,73 @@ def batch_positions(consumed: int, global_batch: int) -> Indices:
     return np.arange(consumed, consumed + global_batch, dtype=np.int64)
 
 
-def samples_at(seed: int, positions: Indices, length: int) -> Indices:
-    """The samples at positions of the endless stream, in their order."""
-    return sample_at(seed, positions // length, positions % length, length)
-
-
 def rank_slice(global_batch: int, rank: int, world: int) -> tuple[int, int]:
     """``(start, stop)`` of this rank's contiguous share; shares differ by at most one sample."""
     return global_batch * rank // world, global_batch * (rank + 1) // world
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """A seed of its own for the ``number``-th of several streams."""
+    start = _mix(np.array([seed & _WORD], dtype=np.uint64) + np.uint64(_GOLDEN))
+    return int(_mix(start ^ np.uint64((number * _GOLDEN + 1) & _WORD))[0])
+
+
+def hashed(seed: int, count: int) -> _Words:
+    """``count`` different words: sorted by them, ``range(count)`` is shuffled."""
+    key = np.array([seed & _WORD], dtype=np.uint64)
+    return _mix(key + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN))
+
+
+def _block_wise(order: Blocks, seed: int, epoch: int, places: Indices, length: int) -> Indices:
+    """The last block, which may be short, stands at a keyed place among the others. Windows are
+    counted in blocks, so the one that holds it is shorter, and all later ones begin earlier."""
+    blocks = -(-length // order.block)
+    missing = blocks * order.block - length
+    if blocks == 1:
+        return sample_at(seed, epoch, places, length)
+    window = order.block * min(order.window, blocks)
+    short_at = derived_seed(derived_seed(seed, epoch), _SHORT) % blocks
+    short_window = short_at * order.block // window
+    before = places < (short_window + 1) * window - missing
+    windows = np.where(before, places, places + missing) // window
+    starts = windows * window - np.where(windows > short_window, missing, 0)
+    ends = (windows + 1) * window - np.where(windows >= short_window, missing, 0)
+    sizes = np.minimum(ends, length) - starts
+    mixed = np.empty_like(places)
+    inner = derived_seed(derived_seed(seed, epoch), _WINDOWS)
+    for size in np.unique(sizes):
+        of_size = sizes == size
+        mixed[of_size] = starts[of_size] + _shuffled(
+            inner, windows[of_size], places[of_size] - starts[of_size], int(size)
+        )
+    return _in_blocks(order.block, seed, epoch, mixed, length, short_at)
+
+
+def _in_blocks(
+    block: int, seed: int, epoch: int, places: Indices, length: int, short_at: int
+) -> Indices:
+    """The sample at places of the blocks in their shuffled order, without windows."""
+    full, short = divmod(length - 1, block)
+    short += 1
+    first = short_at * block
+    in_short = (places >= first) & (places < first + short)
+    numbers, offsets = np.divmod(np.where(places < first, places, places - short), block)
+    numbers = np.where(in_short, 0, numbers)
+    found = sample_at(seed, epoch, numbers, full) * block + offsets
+    return np.where(in_short, full * block + places - first, found)
+
+
+def _shuffled(seed: int, epochs: Indices, places: Indices, length: int) -> Indices:
+    """``epochs`` key the permutations, one for each of ``places``."""
+    if epochs.size and epochs.min() == epochs.max():
+        epochs = epochs[:1]
+    keys = _round_keys(seed, epochs.astype(np.uint64))
+    bits = (length - 1).bit_length() if length else 0
+    found = _permute(places.astype(np.uint64), keys, bits)
+    while (outside := np.flatnonzero(found >= np.uint64(length))).size:
+        of_outside = keys if epochs.size == 1 else keys[:, outside]
+        found[outside] = _permute(found[outside], of_outside, bits)
+    return found.astype(np.int64)
 
 
 def _mix(words: _Words) -> _Words:

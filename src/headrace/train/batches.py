@@ -5,7 +5,7 @@ moved. A rank without a share of a step (three ranks, two samples) gets one stan
 weight zero.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,37 +26,26 @@ class Batches:
     """
 
     dataset: data.TokenDataset
-    global_batch: int
-    seed: int
+    asked: data.Asked
     micro_batch: int | None
     group: Group
 
-    def steps(self, until: Until) -> int:
-        return steps_of(
-            until,
-            global_batch=self.global_batch,
-            window=self.dataset.window,
-            samples_per_epoch=len(self.dataset),
-        )
+    @property
+    def global_batch(self) -> int:
+        """Samples of the first step over all ranks."""
+        return self.asked.sizes[0][1]
 
-    def read(self, state: Mapping[str, object] | None) -> data.Batches:
-        """Endless; from the start, or after ``state``. Raise ``StateMismatch``."""
-        if state is None:
-            return data.batches(
-                self.dataset,
-                global_batch=self.global_batch,
-                seed=self.seed,
-                rank=self.group.rank,
-                world=self.group.world_size,
-            )
-        return data.resume(
-            self.dataset,
-            state,
-            global_batch=self.global_batch,
-            seed=self.seed,
-            rank=self.group.rank,
-            world=self.group.world_size,
-        )
+    def steps(self, until: Until | None, done: data.State | None) -> int:
+        """Of the whole run: to ``until``, or to the end of the data where that comes before."""
+        plan = data.planned(self.asked, done).plan
+        ends = [] if until is None else [steps_of(until, plan, window=self.dataset.window)]
+        whole = data.total_steps(plan)
+        return min(ends if whole is None else [*ends, whole])
+
+    def read(self, done: data.State | None) -> data.Batches:
+        """From the start, or after ``done``. Raise ``StateMismatch``."""
+        state = data.planned(self.asked, done)
+        return data.Batches(self.dataset, state, rank=self.group.rank, world=self.group.world_size)
 
     def micros(self, samples: Tokens) -> list[Micro]:
         """At least one."""
@@ -80,8 +69,7 @@ def evaluation_micros(dataset: data.TokenDataset, *, batch: int, group: Group) -
 
 
 def stand_in(dataset: data.TokenDataset, device: torch.device) -> Micro:
-    """One sample of token 0, which every vocabulary has: no byte of the data set is needed."""
-    return Micro(torch.zeros((1, dataset.window + 1), dtype=torch.int64, device=device), weight=0.0)
+    return Micro(to_device(dataset.read(np.zeros(1, dtype=np.int64)), device), weight=0.0)
 
 
 def to_device(samples: Tokens, device: torch.device) -> torch.Tensor:

@@ -21,14 +21,15 @@ _BEAT_S = 1.0
 
 
 class Position(Record, frozen=True, kw_only=True):
-    """Where training is. ``data``: the state of the batches; ``expected``: see ``train.step``."""
+    """Where training is. ``data``: the JSON of a ``data.State``; ``expected``: see
+    ``train.step``."""
 
     step: int
     samples: int
     loss: float | None
     expected: tuple[float, ...]
     world_size: int
-    data: dict[str, int | str] | None
+    data: object
 
 
 class Saving:

@@ -10,9 +10,10 @@ on a GPU as far as the kernels in use are deterministic.
 import os
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import nn
@@ -20,13 +21,14 @@ from torch import nn
 from headrace import data
 from headrace.core.events import PhaseChanged, SessionEnded, StopAgreed
 from headrace.core.order import SessionSettings
+from headrace.core.records import to_builtins
 from headrace.core.rundir import RunDir
 from headrace.train.agreement import Agreement, Wish
 from headrace.train.batches import Batches, evaluation_micros
 from headrace.train.channel import open_channel
 from headrace.train.data_parallel import replicate
 from headrace.train.environment import Environment, read_environment
-from headrace.train.errors import OutOfOrder
+from headrace.train.errors import Contradiction, OutOfOrder
 from headrace.train.evaluation import Evaluation
 from headrace.train.group import Group, join
 from headrace.train.interval import choose_interval, due_by_steps, due_by_time
@@ -98,7 +100,7 @@ class Session:
         self._models: list[nn.Module] = []
         self._parameters: dict[nn.Module, list[nn.Parameter]] = {}
         self._tracked: Tracked | None = None
-        self._data_state: dict[str, int | str] | None = None
+        self._data_state: data.State | None = None
         self._source: data.Batches | None = None
         self._values: dict[str, Logged] = {}
         self._loss: Logged | None = None
@@ -180,7 +182,8 @@ class Session:
         with self.phase("restore"):
             position = self._saving.restore(self._tracked)
         if position is not None:
-            self._data_state = position.data
+            if position.data is not None:
+                self._data_state = data.decode_state(position.data)
             self.step, self.samples = position.step, position.samples
             self._loss = position.loss
             self.expected.per_sample = list(position.expected)
@@ -189,23 +192,33 @@ class Session:
         self,
         dataset: data.TokenDataset,
         *,
-        global_batch: int | None = None,
+        global_batch: data.Sizes | None = None,
         seed: int = 0,
         micro_batch: int | None = None,
+        **asking: Unpack[data.Besides],
     ) -> Batches:
         """Training batches of ``dataset``, in the same order at any world size.
 
-        ``global_batch``: samples of a step over all ranks; ``micro_batch``: of a forward on one
-        rank. Raise ``Contradiction`` or ``MissingValue``.
+        ``global_batch``: samples of a step over all ranks, or ``{step: samples}``; ``micro_batch``:
+        of a forward on one rank. ``weights``, ``order``, ``epochs``: see ``data.ask``. Raise
+        ``Contradiction``, ``MissingValue`` or ``BatchesRefused``.
         """
         settings = self.settings
         layout = settings.layout or {}
         in_job = layout.get("micro_batch")
         choose("sequence", dataset.window, settings.sequence)
+        size: data.Sizes
+        if isinstance(global_batch, Mapping):
+            if settings.global_batch is not None:
+                raise Contradiction(
+                    "global_batch", in_code=dict(global_batch), in_job=settings.global_batch
+                )
+            size = global_batch
+        else:
+            size = choose("global_batch", global_batch, settings.global_batch, needed=True)
         return Batches(
             dataset=dataset,
-            global_batch=choose("global_batch", global_batch, settings.global_batch, needed=True),
-            seed=seed,
+            asked=data.ask(dataset, global_batch=size, seed=seed, **asking),
             micro_batch=choose(
                 "micro_batch", micro_batch, in_job if isinstance(in_job, int) else None
             ),
@@ -216,7 +229,9 @@ class Session:
 
     def total_steps(self, batches: Batches, until: str | int | None = None) -> int:
         """Optimizer steps of the whole run: for a schedule of the learning rate."""
-        return batches.steps(choose_until(until, self.settings))
+        needed = batches.asked.epochs is None
+        end = choose_until(until, self.settings, needed=needed)
+        return batches.steps(end, self._data_state)
 
     def steps(self, batches: Batches, until: str | int | None = None) -> Iterator[Step]:
         """One iteration is one optimizer step, from where the checkpoint left off.
@@ -314,13 +329,14 @@ class Session:
             self._saving.save(tracked, self._position(), must=must)
 
     def _position(self) -> Position:
+        state = self._data_state if self._source is None else self._source.state
         return Position(
             step=self.step,
             samples=self.samples,
             loss=self.loss,
             expected=tuple(self.expected.per_sample),
             world_size=self.world_size,
-            data=self._data_state if self._source is None else self._source.state(),
+            data=None if state is None else to_builtins(state),
         )
 
     def autocast(self) -> AbstractContextManager[None]:

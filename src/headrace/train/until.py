@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 
 from headrace.core.order import SessionSettings
+from headrace.data.batch_sizes import steps_to
+from headrace.data.plan import Plan
 from headrace.train.errors import Contradiction, MissingValue, UnreadableUntil
 
 _FORM = re.compile(r"\s*([0-9.]+(?:[eE][+-]?\d+)?)\s*([KMBT]?)\s*(step|sample|token|epoch)s?\s*")
@@ -49,7 +51,9 @@ def until_in_job(settings: SessionSettings) -> Until | None:
     return next((Until(amount, unit) for amount, unit in said if amount is not None), None)
 
 
-def choose_until(in_code: str | int | None, settings: SessionSettings) -> Until:
+def choose_until(
+    in_code: str | int | None, settings: SessionSettings, *, needed: bool = True
+) -> Until | None:
     """The one end that code and job file agree on. Raise ``Contradiction`` or ``MissingValue``."""
     wanted = Until(in_code, "step") if isinstance(in_code, int) else None
     if isinstance(in_code, str):
@@ -58,18 +62,18 @@ def choose_until(in_code: str | int | None, settings: SessionSettings) -> Until:
     if wanted is not None and in_job is not None and wanted != in_job:
         raise Contradiction("until", in_code=wanted, in_job=in_job)
     chosen = wanted or in_job
-    if chosen is None:
+    if chosen is None and needed:
         raise MissingValue("until", remedy='run.steps(batches, until="300 steps")')
     return chosen
 
 
-def steps_of(until: Until, *, global_batch: int, window: int, samples_per_epoch: int) -> int:
+def steps_of(until: Until, plan: Plan, *, window: int) -> int:
     """Optimizer steps that reach ``until``. ``window``: tokens per sample."""
     if until.unit == "step":
         return math.ceil(until.amount)
     samples = {
         "sample": until.amount,
         "token": until.amount / window,
-        "epoch": until.amount * samples_per_epoch,
+        "epoch": until.amount * sum(source.length for source in plan.sources),
     }[until.unit]
-    return math.ceil(samples / global_batch)
+    return steps_to(plan.sizes, math.ceil(samples))

@@ -3,8 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.order import SessionSettings
+from headrace.data.plan import Asked, Identity, Plan, planned
 from headrace.train.errors import Contradiction, MissingValue, UnreadableUntil
 from headrace.train.until import Until, choose_until, parse_until, steps_of
+
+
+def plan_of(*sizes: tuple[int, int]) -> Plan:
+    source = Identity(length=100, fingerprint="")
+    return planned(Asked(seed=0, sources=(source,), sizes=sizes)).plan
 
 
 @pytest.mark.parametrize(
@@ -57,12 +63,15 @@ def test_an_end_must_be_given() -> None:
     ],
 )
 def test_every_unit_is_so_many_steps(until: Until, steps: int) -> None:
-    assert steps_of(until, global_batch=8, window=10, samples_per_epoch=100) == steps
+    assert steps_of(until, plan_of((0, 8)), window=10) == steps
+
+
+def test_samples_are_counted_through_a_change_of_batch() -> None:
+    plan = plan_of((0, 8), (5, 20))
+    assert [steps_of(Until(n, "sample"), plan, window=10) for n in (40, 41, 60, 61)] == [5, 6, 6, 7]
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**5))
 def test_the_last_step_is_whole_and_no_step_is_too_many(samples: int, global_batch: int) -> None:
-    steps = steps_of(
-        Until(samples, "sample"), global_batch=global_batch, window=1, samples_per_epoch=1
-    )
+    steps = steps_of(Until(samples, "sample"), plan_of((0, global_batch)), window=1)
     assert (steps - 1) * global_batch < samples <= steps * global_batch
