@@ -29,12 +29,14 @@ class MixedPlaces(Places):
 
     def cut(self, start: int, stop: int) -> "MixedPlaces":
         whole = Places.cut(self, start, stop)
-        return MixedPlaces(*_columns(whole), numbers=self.numbers[start:stop])
+        return MixedPlaces(**_columns(whole), numbers=self.numbers[start:stop])
 
     def of(self, number: int) -> tuple[list[int], Places]:
         """Where in the batch the samples of a source come, and their places."""
         at = [n for n, source in enumerate(self.numbers) if source == number]
-        return at, Places(*([column[n] for n in at] for column in _columns(self)))
+        return at, Places(
+            **{name: [column[n] for n in at] for name, column in _columns(self).items()}
+        )
 
 
 class Mix:
@@ -74,14 +76,15 @@ class Mix:
     def find(self, indices: Indices) -> MixedPlaces:
         """See ``Source``."""
         numbers, inner = self._split(indices)
-        columns: list[list[int]] = [[0] * len(indices) for _ in _COLUMNS]
+        columns: dict[str, list[int]] = {name: [0] * len(indices) for name in _COLUMNS}
         for number in np.unique(numbers).tolist():
             at = np.flatnonzero(numbers == number)
             found = self.sources[number].find(inner[at])
-            for column, part in zip(columns, _columns(found), strict=True):
+            for name, part in _columns(found).items():
+                column = columns[name]
                 for n, value in zip(at.tolist(), part, strict=True):
                     column[n] = value
-        return MixedPlaces(*columns, numbers=numbers.tolist())
+        return MixedPlaces(**columns, numbers=numbers.tolist())
 
     def fill(self, places: Places, buffers: Buffers) -> Filled:
         """See ``Source``."""
@@ -166,5 +169,5 @@ def _kind(source: Source) -> str:
     return f"windows of {cast(TokenDataset, source).window} tokens"
 
 
-def _columns(places: Places) -> list[list[int]]:
-    return [getattr(places, name) for name in _COLUMNS]
+def _columns(places: Places) -> dict[str, list[int]]:
+    return {name: getattr(places, name) for name in _COLUMNS}
