@@ -14,7 +14,7 @@ from headrace.data.errors import DamagedData, IndexRefused, NotADataset
 from headrace.data.formats import tables
 from headrace.data.formats.flatbuffer import Table
 from headrace.data.formats.format import Decode, Options, Scan, Unit
-from headrace.data.formats.listing import any_of, listing, located
+from headrace.data.formats.listing import any_of, legible, listing, located
 from headrace.data.formats.source import Source
 
 SUFFIXES = (".arrow", ".feather")
@@ -54,7 +54,7 @@ class Arrow:
         for number, name in enumerate(files):
             with Source(located(path, name)) as source:
                 prefix, batches = _read(source)
-            chosen[name] = prefixes.setdefault(prefix, len(prefixes))
+            chosen[legible(name)] = prefixes.setdefault(prefix, len(prefixes))
             units += [Unit(number, start, size, rows) for start, size, rows in batches]
         largest = max((unit.size for unit in units), default=0)
         return Scan(
@@ -70,12 +70,12 @@ class Arrow:
         files: Mapping[str, int] = meta["files"]
 
         def decode(data: memoryview, file: str, start: int) -> list[dict[str, Any]]:
-            stream = pa.py_buffer(b"".join((prefixes[files[file]], data, END)))
+            stream = pa.py_buffer(b"".join((prefixes[files[legible(file)]], data, END)))
             try:
                 (batch,) = pa.ipc.open_stream(stream)
                 batch.validate(full=True)
                 return tables.rows_of(batch)
-            except (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError) as error:
+            except tables.faults() as error:
                 raise DamagedData(
                     Path(file),
                     f"a record batch cannot be decoded: {error}",
@@ -100,7 +100,7 @@ def _read(source: Source) -> tuple[bytes, list[tuple[int, int, int]]]:
             source.read(part.start, part.stop - part.start) for part in _prefix(source, found)
         )
         batches = [_batch(source, part) for part in found if part.kind == BATCH]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise source.damaged(f"a message is not of Arrow: {error}") from None
     _check_schema(source, prefix)
     return prefix, [(start, size, rows) for start, size, rows in batches if rows]
@@ -196,6 +196,6 @@ def _check_schema(source: Source, prefix: bytes) -> None:
     pa = tables.pyarrow("Arrow")
     try:
         schema = pa.ipc.open_stream(pa.py_buffer(prefix + END)).schema
-    except (pa.ArrowException, OSError, ValueError) as error:
+        tables.check_columns(source.path, schema)
+    except tables.faults() as error:
         raise source.damaged(f"its schema cannot be read: {error}") from None
-    tables.check_columns(source.path, schema)

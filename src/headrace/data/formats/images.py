@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.data.errors import IndexRefused, NotADataset
 from headrace.data.formats.format import Decode, Options, Scan, Unit
-from headrace.data.formats.listing import any_of, listing, located
+from headrace.data.formats.listing import any_of, legible, listing, located
 from headrace.data.formats.source import Source
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -38,7 +38,11 @@ class Images:
                 "beside them",
                 remedy="move it into a folder, or leave it out with --glob '*/*'",
             )
-        return Scan(files=files, units=_files(path, files), meta={"classes": classes})
+        return Scan(
+            files=files,
+            units=_files(path, files),
+            meta={"classes": [legible(name) for name in classes]},
+        )
 
     def decoder(self, meta: Mapping[str, Any]) -> Decode:
         labels = {name: number for number, name in enumerate(meta["classes"])}
@@ -47,7 +51,7 @@ class Images:
             del start
             sample: dict[str, Any] = {"image": bytes(data), "name": file}
             if labels:
-                sample["label"] = labels[file.split("/")[0]]
+                sample["label"] = labels[legible(file.split("/")[0])]
             return [sample]
 
         return decode

@@ -63,6 +63,13 @@ def located(path: Path, name: str) -> Path:
     return path if name == "." else path / name
 
 
+def legible(name: str) -> str:
+    """The name as it can stand in JSON: bytes that are not UTF-8 as ``\\xff``. Different names stay
+    different."""
+    plain = name.replace("\\", "\\\\").encode("utf-8", "surrogateescape")
+    return plain.decode("utf-8", "backslashreplace")
+
+
 def inside(root: Path, name: str) -> bool:
     """Whether ``name`` (any text from a file) leads to a regular file below ``root``."""
     try:
@@ -112,7 +119,8 @@ def _is_regular(entry: os.DirEntry[str]) -> bool:
 
 
 def _leads_inside(root: Path, name: str) -> bool:
-    return os.path.realpath(root / name).startswith(os.path.realpath(root) + os.sep)
+    real, home = os.path.realpath(root / name), os.path.realpath(root)
+    return real == home or real.startswith(home + os.sep)
 
 
 def _leads_out(root: Path, name: str) -> IndexRefused:

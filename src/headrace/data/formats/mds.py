@@ -137,9 +137,7 @@ def _columns(shard: Mapping[str, Any], index: Path, number: int) -> list[list[An
     columns = []
     for name, encoding, size in zip(names, encodings, sizes, strict=True):
         size = size or 0
-        if not (
-            isinstance(name, str) and isinstance(encoding, str) and type(size) is int and size >= 0
-        ):
+        if not (_is_text(name) and _is_text(encoding) and type(size) is int and size >= 0):
             raise NotADataset(index, f"a column of shard {number} has no name, encoding or size")
         try:
             column_of(encoding)
@@ -151,6 +149,11 @@ def _columns(shard: Mapping[str, Any], index: Path, number: int) -> list[list[An
             ) from None
         columns.append([name, encoding, size])
     return columns
+
+
+def _is_text(value: object) -> bool:
+    """A string without the halves of characters that JSON lets through."""
+    return isinstance(value, str) and value.encode("utf-8", "replace").decode("utf-8") == value
 
 
 def _units(root: Path, names: list[str], shards: list[dict[str, Any]]) -> Iterator[Unit]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.data.errors import DamagedData, NotADataset
 from headrace.data.formats import tables
 from headrace.data.formats.format import Decode, Options, Scan, Unit
-from headrace.data.formats.listing import any_of, listing, located
+from headrace.data.formats.listing import any_of, legible, listing, located
 from headrace.data.formats.source import Source
 
 if TYPE_CHECKING:
@@ -39,9 +39,14 @@ class Parquet:
         for number, name in enumerate(files):
             with Source(located(path, name)) as source:
                 footer = _footer(source)
-                groups = _groups(source, _metadata(footer, source.path), len(footer))
+                try:
+                    groups = _groups(source, _metadata(footer), len(footer))
+                except tables.faults() as error:
+                    raise source.damaged(
+                        f"its footer cannot be read: {error}", source.size - len(footer)
+                    ) from None
             units += [Unit(number, start, size, rows) for start, size, rows in groups if rows]
-            footers[name] = tables.to_text(footer)
+            footers[legible(name)] = tables.to_text(footer)
         largest = max((unit.size for unit in units), default=0)
         return Scan(
             files=files,
@@ -56,7 +61,7 @@ class Parquet:
 
         def decode(data: memoryview, file: str, start: int) -> list[dict[str, Any]]:
             if file not in parsed:
-                found = _metadata(tables.from_text(meta["footers"][file]), Path(file))
+                found = _metadata(tables.from_text(meta["footers"][legible(file)]))
                 starts = {_extent(found, n)[0]: n for n in _filled(found)}
                 parsed[file] = found, starts
             metadata, groups = parsed[file]
@@ -80,14 +85,11 @@ def _footer(source: Source) -> bytes:
     return source.read(source.size - 8 - size, size + 8)
 
 
-def _metadata(footer: bytes, path: Path) -> "pq.FileMetaData":
+def _metadata(footer: bytes) -> "pq.FileMetaData":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        return pq.read_metadata(pa.BufferReader(MAGIC + footer))
-    except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
-        raise _damaged(path, f"its footer cannot be read: {error}", 0, len(footer)) from None
+    return pq.read_metadata(pa.BufferReader(MAGIC + footer))
 
 
 def _groups(
@@ -95,11 +97,7 @@ def _groups(
 ) -> list[tuple[int, int, int]]:
     """(start, size, rows) of each row group, in order, apart from each other and from the
     footer."""
-    try:
-        schema = metadata.schema.to_arrow_schema()
-    except Exception as error:
-        raise source.damaged(f"its schema cannot be read: {error}") from None
-    tables.check_columns(source.path, schema)
+    tables.check_columns(source.path, metadata.schema.to_arrow_schema())
     found, at = [], len(MAGIC)
     for number in _filled(metadata):
         group = metadata.row_group(number)
@@ -146,11 +144,13 @@ def _rows(
 
     window = pa.PythonFile(_Window(data, start), mode="r")
     try:
-        file = pq.ParquetFile(window, metadata=metadata, pre_buffer=False)
+        file = pq.ParquetFile(
+            window, metadata=metadata, pre_buffer=False, page_checksum_verification=True
+        )
         table = file.read_row_group(number, use_threads=False)
         table.validate(full=True)
         rows = tables.rows_of(table)
-    except (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError) as error:
+    except tables.faults() as error:
         why = f"row group {number} cannot be decoded: {error}"
         raise _damaged(path, why, start, start + len(data)) from None
     wanted = metadata.row_group(number).num_rows

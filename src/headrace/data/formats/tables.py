@@ -33,6 +33,12 @@ def pyarrow(needed_for: str) -> ModuleType:
         raise PackageMissing("pyarrow", needed_for) from None
 
 
+def faults() -> tuple[type[Exception], ...]:
+    """What pyarrow raises for bytes that it cannot read."""
+    arrow = pyarrow("Arrow").ArrowException
+    return arrow, OSError, MemoryError, ValueError, ArithmeticError, RecursionError
+
+
 def to_text(data: bytes) -> str:
     """Bytes as they can stand in JSON."""
     return base64.b64encode(zlib.compress(data)).decode("ascii")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.data.formats.format import Decode, Options, Scan, Unit
-from headrace.data.formats.listing import any_of, listing, located
+from headrace.data.formats.listing import any_of, legible, listing, located
 from headrace.data.formats.source import Source
 
 SUFFIXES = (".txt", ".text", ".md", ".rst", ".html", ".htm", ".xml", ".tex", ".csv", ".tsv")
@@ -23,7 +23,7 @@ class Text:
 
     def scan(self, path: Path, options: Options) -> Scan:
         files = listing(path, SUFFIXES, options.glob)
-        return Scan(files=files, units=_files(path, files), meta={"name": path.name})
+        return Scan(files=files, units=_files(path, files), meta={"name": legible(path.name)})
 
     def decoder(self, meta: Mapping[str, Any]) -> Decode:
         def decode(data: memoryview, file: str, start: int) -> list[dict[str, Any]]:
