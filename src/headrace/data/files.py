@@ -31,13 +31,13 @@ class DataFile:
         self.close = weakref.finalize(self, os.close, self.descriptor)
         self.size_bytes = os.fstat(self.descriptor).st_size
 
-    def damaged(self, why: str, start: int, size: int, block: int | None = None) -> DamagedData:
-        return DamagedData(self.path, why, start=start, stop=start + size, block=block)
+    def damaged(self, why: str, start: int, size: int) -> DamagedData:
+        return DamagedData(self.path, why, start=start, stop=start + size)
 
     def read_into(self, memory: memoryview, start: int) -> None:
         """Fill ``memory``. Raise ``OSError``, or ``EOFError`` where the file ends before."""
         if not self.close.alive:
-            raise OSError(errno.EBADF, "the data set is closed")
+            raise OSError(errno.EBADF, f"{self.path} is closed")
         done = 0
         while done < len(memory):
             got = os.preadv(self.descriptor, [memory[done:]], start + done)
@@ -45,20 +45,25 @@ class DataFile:
                 raise EOFError("the file ends before")
             done += got
 
-    def read(self, start: int, size: int, *, block: int | None = None) -> bytes:
-        """Raise ``DamagedData`` when the bytes cannot be had, ``OSError`` when closed."""
-        if not self.close.alive:
-            raise OSError(errno.EBADF, f"{self.path} is closed")
-        if start + size > self.size_bytes:
-            raise self.damaged("the file ends before", start, size, block)
+    def read(self, start: int, size: int) -> bytes:
+        """See ``fill``."""
+        if start + size > self.size_bytes:  # before memory is taken for what is not there
+            raise self.damaged("the file ends before", start, size)
         data = bytearray(size)
-        try:
-            self.read_into(memoryview(data), start)
-        except OSError as error:
-            raise self.damaged(f"reading failed: {error.strerror}", start, size, block) from error
-        except EOFError as error:
-            raise self.damaged(str(error), start, size, block) from error
+        self.fill(memoryview(data), start)
         return bytes(data)
+
+    def fill(self, memory: memoryview, start: int) -> None:
+        """Raise ``DamagedData`` when the bytes cannot be had, ``OSError`` when closed."""
+        try:
+            self.read_into(memory, start)
+        except OSError as error:
+            if not self.close.alive:
+                raise
+            why = f"reading failed: {error.strerror}"
+            raise self.damaged(why, start, len(memory)) from error
+        except EOFError as error:
+            raise self.damaged(str(error), start, len(memory)) from error
 
 
 Place = Callable[[str, Path], Path]

@@ -136,11 +136,6 @@ def hash_range(file: DataFile, start: int, size: int, memory: memoryview) -> int
     digest = xxhash.xxh3_64()
     for place in range(start, start + size, max(1, len(memory))):
         piece = memory[: min(len(memory), start + size - place)]
-        try:
-            file.read_into(piece, place)
-        except OSError as error:
-            raise file.damaged(f"reading failed: {error.strerror}", start, size) from error
-        except EOFError as error:
-            raise file.damaged(str(error), start, size) from error
+        file.fill(piece, place)
         digest.update(piece)
     return digest.intdigest()

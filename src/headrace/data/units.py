@@ -62,23 +62,28 @@ def encode_units(units: Columns) -> bytes:
 
 def decode_units(data: bytes) -> Columns:
     """The inverse of ``encode_units``."""
-    flags, count = _HEAD.unpack_from(data)
+    return Columns(*(column[0] for column in _decode_equal(np.frombuffer(data, np.uint8)[None])))
+
+
+def _decode_equal(blocks: NDArray[np.uint8]) -> Columns:
+    """Blocks of equal flags and count; shape [blocks, bytes] to columns of [blocks, units]."""
+    flags, count = _HEAD.unpack_from(blocks[0].tobytes())
     place = _HEAD.size
-    digests = np.frombuffer(data, "<u8", count, place)
-    place += 8 * count
+
+    def taken(kind: str, many: int) -> Column:
+        nonlocal place
+        start, place = place, place + many * np.dtype(kind).itemsize
+        column: Column = np.ascontiguousarray(blocks[:, start:place]).view(kind)
+        return column
+
+    digests = taken("<u8", count)
     if flags & _IS_REGULAR:
-        file, start, stride, size = _REGULAR.unpack_from(data, place)
-        place += _REGULAR.size
+        file, start, stride, size = taken("<i8", 4).T[:, :, None]
         starts = start + stride * np.arange(count, dtype=np.int64)
-        files, sizes = np.full(count, file, np.int64), np.full(count, size, np.int64)
+        files, sizes = (np.broadcast_to(one, starts.shape) for one in (file, size))
     else:
-        starts = np.frombuffer(data, "<u8", count, place).astype(np.int64)
-        sizes = np.frombuffer(data, "<u8", count, place + 8 * count).astype(np.int64)
-        files = np.frombuffer(data, "<u4", count, place + 16 * count).astype(np.int64)
-        place += 20 * count
-    rows = np.ones(count, np.int64)
-    if flags & _HAS_ROWS:
-        rows = np.frombuffer(data, "<u4", count, place).astype(np.int64)
+        starts, sizes, files = taken("<i8", count), taken("<i8", count), taken("<u4", count)
+    rows: Column = taken("<u4", count) if flags & _HAS_ROWS else np.ones_like(starts)
     return Columns(files, starts, sizes, rows, digests)
 
 
@@ -144,26 +149,32 @@ class Units:
         missing = needed[self._slot_of[needed] < 0]
         if not len(missing):
             return
-        kept = np.isin(self._block_in, needed)
-        for block in missing.tolist():
-            units = decode_units(self._blocks.read(block))
-            slot = self._free_slot(kept)
-            kept[slot] = True
-            count = len(units.files)
-            for column, values in zip(self._columns, units, strict=True):
-                column[slot, :count] = values
-            ends = self._columns.rows[slot]
-            ends[:count] = np.cumsum(units.rows)
-            ends[count:] = _NONE
-            self._block_in[slot] = block
-            self._slot_of[block] = slot
+        slots = self._free_slots(needed, len(missing))
+        sizes = self._blocks.entries["size"][missing]
+        for size in np.unique(sizes):
+            of_size = np.flatnonzero(sizes == size)
+            data = self._blocks.read_equal(missing[of_size])
+            heads = np.ascontiguousarray(data[:, : _HEAD.size]).view("<u8")[:, 0]
+            for head in np.unique(heads):
+                alike = np.flatnonzero(heads == head)
+                self._keep(slots[of_size[alike]], _decode_equal(data[alike]))
+        self._block_in[slots] = missing
+        self._slot_of[missing] = slots
 
-    def _free_slot(self, kept: NDArray[np.bool_]) -> int:
-        """The next that is not needed now, in turn; what it held is forgotten."""
-        while kept[self._hand]:
-            self._hand = (self._hand + 1) % len(kept)
-        slot, self._hand = self._hand, (self._hand + 1) % len(kept)
-        if self._block_in[slot] >= 0:
-            self._slot_of[self._block_in[slot]] = -1
-            self._block_in[slot] = -1
-        return slot
+    def _keep(self, slots: Column, units: Columns) -> None:
+        count = units.starts.shape[1]
+        for column, values in zip(self._columns, units, strict=True):
+            column[slots, :count] = values
+        if not self._single:
+            self._columns.rows[slots, :count] = np.cumsum(units.rows, axis=1, dtype=np.int64)
+            self._columns.rows[slots, count:] = _NONE
+
+    def _free_slots(self, needed: Column, count: int) -> Column:
+        """The next that are not needed now, in turn; what they held is forgotten."""
+        turn = np.roll(np.arange(len(self._block_in)), -self._hand)
+        slots = turn[~np.isin(self._block_in[turn], needed)][:count]
+        self._hand = (int(slots[-1]) + 1) % len(turn)
+        held = self._block_in[slots]
+        self._slot_of[held[held >= 0]] = -1
+        self._block_in[slots] = -1
+        return slots

@@ -1,0 +1,64 @@
+"""Memory is used again exactly when nobody refers to it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from headrace.data.buffers import Buffers, Memory
+
+
+@pytest.fixture
+def one() -> Buffers:
+    return Buffers(most=1)
+
+
+def address(memory: Memory) -> int:
+    return int(memory.__array_interface__["data"][0])
+
+
+def test_what_nobody_holds_is_used_again(one: Buffers) -> None:
+    first = address(one.get(1000))
+    assert address(one.get(1000)) == first
+    assert address(one.get(500)) == first
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda memory: memory,
+        lambda memory: memory[3:7],
+        lambda memory: memory.view(np.uint16).reshape(5, 100)[2],
+        lambda memory: memoryview(memory)[1:2],
+        lambda memory: memory.data.toreadonly()[1:2],
+        lambda memory: torch.from_numpy(memory)[5:6],
+        lambda memory: torch.utils.dlpack.from_dlpack(memory[5:6]),
+        lambda memory: np.frombuffer(memory.data[8:16], np.uint32),
+    ],
+)
+def test_what_anything_refers_to_is_never_overwritten(
+    one: Buffers, hold: Callable[[Memory], object]
+) -> None:
+    memory = one.get(1000)
+    memory[:] = 7
+    first = address(memory)
+    held = hold(memory)
+    del memory
+    for _ in range(3):
+        other = one.get(1000)
+        assert address(other) != first
+        other[:] = 1
+        del other
+    assert set(bytes(np.asarray(held))) == {7}
+    del held
+    assert address(one.get(1000)) == first
+
+
+def test_a_buffer_that_is_too_small_makes_room_for_a_larger_one(one: Buffers) -> None:
+    one.get(1000)
+    large = one.get(10_000_000)
+    assert large.nbytes == 10_000_000
+    where = address(large)
+    del large
+    assert address(one.get(9_000_000)) == where

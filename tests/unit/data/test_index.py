@@ -1,0 +1,250 @@
+"""An index and a packed file, found, moved, damaged, and large."""
+
+import json
+import os
+import random
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xxhash
+
+from headrace import data
+from headrace.core.errors import HeadraceError
+from headrace.data.errors import DamagedData, DataChanged, NotADataset, NotIndexed
+from headrace.data.places import beside, in_cache
+from headrace.data.repack import pack_dataset
+from headrace.data.verify import verify
+
+LINES = 700
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    """700 rows of JSON of different lengths: three blocks of units."""
+    path = tmp_path / "set" / "rows.jsonl"
+    path.parent.mkdir()
+    rng = random.Random(5)
+    rows = ({"n": n, "text": "x" * rng.randrange(40)} for n in range(LINES))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def numbers(dataset: data.Dataset, indices: list[int]) -> list[int]:
+    return [row["n"] for row in dataset.read(indices)]
+
+
+def test_an_index_lies_beside_its_file_and_moves_with_it(lines: Path, tmp_path: Path) -> None:
+    summary = data.index_path(lines)
+    assert summary.index == str(lines) + ".hrindex"
+    assert (summary.samples, summary.format, summary.files) == (LINES, "jsonl", 1)
+    lines.parent.rename(tmp_path / "moved")
+    for place in ("rows.jsonl", "rows.jsonl.hrindex"):
+        dataset = data.open(tmp_path / "moved" / place)
+        assert numbers(dataset, [5, 699, 0, 256, 255]) == [5, 699, 0, 256, 255]
+        assert dataset.fingerprint == summary.fingerprint
+
+
+def test_an_index_of_a_folder_lies_in_it(lines: Path) -> None:
+    (lines.parent / "more.jsonl").write_text('{"n": -1}\n')
+    summary = data.index_path(lines.parent)
+    assert summary.index == str(lines.parent / ".hrindex")
+    dataset = data.open(lines.parent)
+    assert numbers(dataset, [0, 1, LINES]) == [-1, 0, LINES - 1]
+    assert dataset.origin(0)[0].source == "more.jsonl"
+    again = data.index_path(lines.parent)  # the index itself is no sample
+    assert again.fingerprint == summary.fingerprint
+
+
+def test_an_index_elsewhere_knows_where_its_data_are(lines: Path, tmp_path: Path) -> None:
+    out = tmp_path / "indexes" / "rows"
+    assert data.index_path(lines, out=out).index == str(out)
+    assert numbers(data.open(out), [3]) == [3]
+    with pytest.raises(NotIndexed) as caught:
+        data.open(lines)
+    assert str(caught.value) == (
+        f"error HR-DATA-012: {lines}: the data set has no index\n"
+        "  why: it looks like jsonl; an index says where each sample lies and how it hashes\n"
+        f"  fix: headrace data index {lines}"
+    )
+
+
+def test_the_index_of_a_read_only_folder_goes_to_the_users_cache(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("headrace.data.places.os.access", lambda place, mode: False)
+    summary = data.index_path(lines)
+    assert summary.index == str(in_cache(lines, os.environ))
+    assert not beside(lines).exists()
+    assert numbers(data.open(lines), [8]) == [8]
+
+
+def test_a_file_that_has_grown_is_refused_with_a_remedy(lines: Path) -> None:
+    data.index_path(lines)
+    size = lines.stat().st_size
+    with lines.open("a") as file:
+        file.write('{"n": 0}\n')
+    with pytest.raises(DataChanged) as caught:
+        data.open(lines).read([0])
+    assert str(caught.value) == (
+        f"error HR-DATA-013: {lines}: the file has {size + 9} bytes, but had {size} when it was "
+        "indexed\n"
+        "  why: its samples may lie elsewhere now, or be gone\n"
+        "  fix: bring the old file back, or index the data set again: headrace data index PATH"
+    )
+
+
+def test_a_failed_index_leaves_the_old_one(lines: Path) -> None:
+    before = data.index_path(lines)
+    lines.write_text('{"n": 1}\nno json\n')
+    with pytest.raises(DamagedData):
+        data.index_path(lines)
+    assert sorted(os.listdir(lines.parent)) == ["rows.jsonl", "rows.jsonl.hrindex"]
+    assert data.open(before.index).fingerprint == before.fingerprint
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def use(path: Path) -> list[object]:
+    """Everything a user gets: all samples and where they come from."""
+    dataset = data.open(path)
+    try:
+        samples = dataset.read(np.arange(len(dataset)))
+        return [samples, [dataset.origin(n) for n in range(0, len(dataset), 97)]]
+    finally:
+        dataset.close()
+
+
+@pytest.mark.parametrize("of", ["index", "data"])
+def test_each_of_100_flipped_bits_of_an_indexed_set_is_detected_or_harmless(
+    lines: Path, of: str
+) -> None:
+    """Harmless: in the data only, a byte between samples."""
+    index = Path(data.index_path(lines).index)
+    changed = index if of == "index" else lines
+    original = changed.read_bytes()
+    whole = use(lines)
+    rng = random.Random(3)
+    detected = 0
+    for _ in range(100):
+        changed.write_bytes(flipped(original, rng.randrange(8 * len(original))))
+        try:
+            assert use(lines) == whole
+        except (DamagedData, NotADataset):
+            detected += 1
+    assert detected == 100 if of == "index" else detected > 90
+
+
+def test_each_of_100_flipped_bits_of_packed_records_is_detected(
+    lines: Path, tmp_path: Path
+) -> None:
+    """In bytes that no sample uses, by ``verify``; else by reading, too."""
+    data.index_path(lines)
+    packed = tmp_path / "rows.packed"
+    pack_dataset(data.open(lines), packed)
+    assert numbers(data.open(packed), [0, 600]) == [0, 600]
+    original = packed.read_bytes()
+    unused: set[int] = set()
+    dataset = data.open(packed)
+    places = dataset.find(np.arange(LINES))
+    for stop, start in zip(
+        [4096, *(a + b for a, b in zip(places.starts, places.sizes, strict=True))],
+        places.starts,
+        strict=False,
+    ):
+        unused.update(range(stop, start))
+    rng = random.Random(4)
+    broken = tmp_path / "broken.packed"
+    for _ in range(100):
+        bit = rng.randrange(8 * len(original))
+        broken.write_bytes(flipped(original, bit))
+        try:
+            found = verify(data.open(broken)).damage
+        except (DamagedData, NotADataset):
+            continue
+        assert found
+        if bit // 8 not in unused:
+            with pytest.raises((DamagedData, NotADataset)):
+                use(broken)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, 4096, 5000, -1])
+def test_a_truncated_index_is_never_used(lines: Path, kept: int) -> None:
+    index = Path(data.index_path(lines).index)
+    index.write_bytes(index.read_bytes()[:kept])
+    for path in (lines, index):
+        with pytest.raises(HeadraceError):
+            use(path)
+
+
+def test_verify_lists_all_damage_of_index_and_data(lines: Path) -> None:
+    index = Path(data.index_path(lines).index)
+    dataset = data.open(lines)
+    with lines.open("r+b") as file:
+        for sample in (4, 300):
+            file.seek(dataset.origin(sample)[0].start + 2)
+            file.write(b"\xff")
+    block = dataset.index._units.entries[2]
+    with index.open("r+b") as file:
+        file.seek(int(block["offset"]) + 12)
+        file.write(b"\xff\xff\xff")
+    found = verify(data.open(lines))
+    assert [one.index for one in found.damage] == [4, 300, -1]
+    assert found.damage[2].why == "the checksum of block 2 of units differs"
+
+
+def test_memory_for_units_is_bounded_and_look_up_is_right(lines: Path) -> None:
+    """With room for one block of three, every order of look-ups finds the same."""
+    from headrace.data.units import Units
+
+    data.index_path(lines)
+    dataset = data.open(lines)
+    order = np.random.default_rng(1).permutation(LINES)
+    whole = dataset.find(order)
+    small = Units(dataset.index._units, units=LINES, samples=LINES, cache_bytes=1)
+    for slots in (1, 2):
+        small._block_in = np.full(slots, -1, np.int64)
+        small._slot_of[:] = -1
+        small._hand = 0
+        found = small.find(order)
+        assert found.starts.tolist() == whole.starts
+        assert found.digests.tolist() == whole.digests
+
+
+def test_the_packed_file_is_laid_out_as_the_reference_says(tmp_path: Path) -> None:
+    """Reads with nothing but docs/reference/data-index.md."""
+    (tmp_path / "a.txt").write_bytes(b"abcdefghij")
+    (tmp_path / "b.txt").write_bytes(b"klmno")
+    out = tmp_path / "out"
+    summary = data.pack_text(sorted(tmp_path.glob("*.txt")), out, window=4)
+    content = out.read_bytes()
+    magic, version, count, size, samples, units, start, stop, fingerprint = struct.unpack_from(
+        "<8sIIQQQQQ16s", content
+    )
+    assert (magic, version, size) == (b"HRDATA\r\n", 2, len(content))
+    assert (samples, units, start, stop) == (4, 4, 4096, 4096 + 4 * 10)
+    assert fingerprint.hex() == summary.fingerprint
+    assert xxhash.xxh3_128_digest(content[:4080]) == content[4080:4096]
+    sections = {}
+    for number in range(count):
+        name, offset, length, digest = struct.unpack_from("<8sQQ16s", content, 128 + 40 * number)
+        sections[name.rstrip(b"\0").decode()] = content[offset : offset + length]
+        assert xxhash.xxh3_128_digest(content[offset : offset + length]) == digest
+    assert json.loads(sections["meta"])["tokens"] == {"dtype": "<u2", "window": 4, "vocab": 257}
+    assert struct.unpack_from("<5H", content, 4096 + 10) == (*b"efgh", ord("i"))
+    offset, first, digest, length, rows = struct.unpack("<QQQII", sections["units"])
+    block = content[offset : offset + length]
+    assert (first, rows, xxhash.xxh3_64_intdigest(block)) == (0, 4, digest)
+    flags, n = struct.unpack_from("<II", block)
+    assert (flags, n) == (1, 4)
+    assert struct.unpack_from("<4Q", block, 8)[1] == xxhash.xxh3_64_intdigest(content[4106:4116])
+    assert struct.unpack_from("<4Q", block, 8 + 32) == (0, 4096, 10, 10)
+    offset, _, _, length, _ = struct.unpack("<QQQII", sections["docs"])
+    assert struct.unpack_from("<5Q", content, offset) == (2, 0, 11, 11, 17)
+    assert content[offset + 40 : offset + length] == b"a.txt\0b.txt\0"
