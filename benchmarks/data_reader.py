@@ -20,6 +20,7 @@ import numpy as np
 
 from headrace import data
 from headrace.data.atomic import written
+from headrace.data.order import sample_at
 from headrace.data.packed import TOKENS, PackWriter
 
 WINDOW, WINDOWS, BLOBS, BATCH, RUNS = 2048, 65_536, 20_000, 64, 5
@@ -45,7 +46,7 @@ def make_blobs(out: Path) -> None:
 
 def limit(dataset: data.Dataset, threads: int) -> float:
     """Samples a second of bare ``preadv`` calls."""
-    order = data.sample_at(7, 0, np.arange(len(dataset)), len(dataset))
+    order = sample_at(7, 0, np.arange(len(dataset)), len(dataset))
     places = dataset.find(order)
     descriptor = dataset.index.file.descriptor
     share = -(-len(dataset) // threads)
