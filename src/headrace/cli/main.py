@@ -37,7 +37,7 @@ COMMANDS = {
     "usage": "Show who used how much, by user, account and month.",
     "accounts": "Show accounts with their shares and usage.",
     "nodes": "Show what this machine has.",
-    "storage": "Show what file system lies under a path, and what follows.",
+    "storage": "Show what file system lies under a path, advise, measure it.",
     "doctor": "Find what makes runs on this machine fail or slow.",
     "data": "Make and inspect token data sets.",
     "cluster": "Start a whole Slurm cluster on this machine, or write the files of a real one.",

@@ -1,6 +1,6 @@
 """``headrace storage``: what lies under a path, what follows, a layout set, speed measured."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from headrace.cluster.storage.advice import Advice
     from headrace.cluster.storage.apply import Granted
     from headrace.cluster.storage.layouts import Proposal, Use
+    from headrace.cluster.storage.measure import Speed, Wish
     from headrace.cluster.storage.storage import Layout, Storage
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -33,6 +34,25 @@ def storage(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --apply: print the command.")
     ] = False,
+    bench: Annotated[bool, typer.Option("--bench", help="Measure it.")] = False,
+    size: Annotated[
+        str | None, typer.Option("--size", help="With --bench: bytes to write in all.")
+    ] = None,
+    time: Annotated[
+        str, typer.Option("--time", help="With --bench: at most, for each number.")
+    ] = "10s",
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=256, help="With --bench: files at once.")
+    ] = 4,
+    read_on: Annotated[
+        str | None,
+        typer.Option(
+            "--read-on", help='With --bench: words that run a command elsewhere: "ssh n2".'
+        ),
+    ] = None,
+    own: Annotated[
+        bool, typer.Option("--own", help="With --bench: not with fio, though it is there.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print for a program.")] = False,
 ) -> None:
     """Show what file system lies under PATH, how it is laid out, and what follows for a run.
@@ -46,6 +66,9 @@ def storage(
     found = of(path)
     if apply:
         _apply(found, uses, dry_run, as_json)
+        return
+    if bench:
+        _bench(found, _wish(size, time, jobs, read_on, own), as_json)
         return
     advice = advise(found, uses)
     if as_json:
@@ -66,10 +89,7 @@ def _uses(purpose: str | None, file_size: str | None, ranks: int) -> "list[Use]"
 
     if purpose is not None and purpose not in list(Purpose):
         raise typer.BadParameter(f"{purpose} is neither checkpoint nor data", param_hint="--for")
-    try:
-        file_bytes = None if file_size is None else parse_bytes(file_size)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--file-size") from None
+    file_bytes = None if file_size is None else _quantity(parse_bytes, file_size, "--file-size")
     wanted = list(Purpose) if purpose is None else [Purpose(purpose)]
     return [Use(purpose=one, file_bytes=file_bytes, ranks=ranks) for one in wanted]
 
@@ -94,6 +114,52 @@ def _apply(found: "Storage", uses: "Sequence[Use]", dry_run: bool, as_json: bool
     typer.echo(command)
     if granted is not None:
         typer.echo(granted_text(granted, proposal))
+
+
+def _quantity(parse: "Callable[[str], int]", text: str, flag: str) -> int:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=flag) from None
+
+
+def _wish(size: str | None, time: str, jobs: int, read_on: str | None, own: bool) -> "Wish":
+    import shlex
+
+    from headrace.cluster.storage.measure import Wish
+    from headrace.core.units import parse_bytes, parse_duration_s
+
+    return Wish(
+        size_bytes=None if size is None else _quantity(parse_bytes, size, "--size"),
+        seconds=max(1, _quantity(parse_duration_s, time, "--time")),
+        jobs=jobs,
+        other=tuple(shlex.split(read_on or "")),
+        own=own,
+    )
+
+
+def _bench(found: "Storage", wish: "Wish", as_json: bool) -> None:
+    from headrace.cli.progress import Progress
+    from headrace.cli.table import columns
+    from headrace.cluster.storage.measure import measure
+
+    with Progress() as progress:
+        measured = measure(found, wish, progress)
+    if as_json:
+        _print_json(storage=found, measured=measured)
+        return
+    size_gib = measured.size_bytes / (1 << 30)
+    typer.echo(f"{measured.path}: {measured.jobs} files, {size_gib:.2f} GiB, by {measured.worker}")
+    typer.echo(columns([speed_row(speed) for speed in measured.speeds]))
+    for note in measured.notes:
+        typer.echo(f"- {note}")
+
+
+def speed_row(speed: "Speed") -> tuple[str, ...]:
+    """What, bytes a second, operations a second, the slow ones, how it was taken."""
+    mib_s = "" if speed.bytes_s is None else f"{speed.bytes_s / (1 << 20):10,.1f} MiB/s"
+    slow = "" if speed.p99_ms is None else f"99 % in {speed.p99_ms:,.2f} ms"
+    return speed.what, mib_s, f"{speed.operations_s:10,.0f}/s", slow, speed.how
 
 
 def granted_text(granted: "Granted", proposal: "Proposal") -> str:

@@ -163,3 +163,16 @@ def test_nothing_is_set_on_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> No
         "  why: 10.0.0.1@o2ib:/mill gave no answer in time\n"
         "  fix: ask who runs it; headrace storage PATH tells when it is back"
     )
+
+
+def test_bench_prints_a_row_for_each_number(tmp_path: Path) -> None:
+    words = (tmp_path, "--bench", "--own", "--size", "8M", "--time", "1s", "--jobs", 2)
+    first, *lines = run(*words).splitlines()
+    assert first == f"{tmp_path}: 2 files, 0.01 GiB, by headrace"
+    assert [line.split("  ")[0] for line in lines if not line.startswith("-")][:2] == [
+        "write",
+        "read",
+    ]
+    said = json.loads(run(*words, "--json"))
+    assert said["measured"]["size_bytes"] == 8 << 20
+    assert {"what", "how", "bytes_s", "operations_s"} <= said["measured"]["speeds"][0].keys()

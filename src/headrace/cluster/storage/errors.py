@@ -2,7 +2,7 @@
 
 HeadraceError
 +-- NotLookedAt       001  exit 3  the kernel refuses to look at the path
-+-- NoSuchFolder      002  exit 3  a layout is set on a folder that is there
++-- NoSuchFolder      002  exit 3  what is set or measured is a folder that is there
 +-- NoLayout          003  exit 4  this file system has none to set, or has it already
 +-- FolderNotEmpty    004  exit 4  only new files get a new layout
 +-- LayoutRefused     005  exit 1  the file system's tool refused
@@ -37,7 +37,7 @@ class NoSuchFolder(NotFound):
     def __init__(self, path: str) -> None:
         super().__init__(
             f"{path} is no folder",
-            why="lfs setstripe would make an empty file of that name",
+            why="a layout is set on, and speed is measured in, a folder that is there",
             remedy=f"mkdir -p {shlex.quote(path)}, then again",
         )
 

@@ -219,7 +219,7 @@ def test_a_folder_that_is_not_there_is_refused_since_lfs_would_make_a_file(
         check(later, proposal(folder, "", tmp_path))
     assert str(raised.value) == (
         f"error HR-STORAGE-002: {later.path} is no folder\n"
-        "  why: lfs setstripe would make an empty file of that name\n"
+        "  why: a layout is set on, and speed is measured in, a folder that is there\n"
         f"  fix: mkdir -p {later.path}, then again"
     )
 
