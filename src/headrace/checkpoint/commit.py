@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.checkpoint.disk import write_new
 from headrace.checkpoint.errors import IncompleteSave
 from headrace.checkpoint.folder import leftovers, set_aside_path, step_name
 from headrace.checkpoint.manifest import (
@@ -22,11 +23,11 @@ from headrace.checkpoint.manifest import (
     encode_manifest,
 )
 from headrace.checkpoint.parts import PARTS, Part, merge, wait_for_parts, withdraw, write_part
-from headrace.checkpoint.shard import write_shard, write_small
+from headrace.checkpoint.shard import hash_shard, write_small
 from headrace.checkpoint.share import Ranks
 from headrace.checkpoint.staging import StagedSnapshot
 from headrace.checkpoint.verification import check_shards, verify
-from headrace.core.records import sync_folder
+from headrace.core.records import replace, sync_folder
 
 FIRST = 0  # the rank that commits
 
@@ -92,7 +93,7 @@ def contribute(save: Save, staged: StagedSnapshot) -> None:
         sync_folder(temporary)
         write_part(temporary, part)
     except BaseException as error:
-        files = [_file_name(save.ranks, number) for number in range(len(staged.shards))]
+        files = [shard.name for shard in staged.shards]
         withdraw(temporary, save=temporary.name, rank=rank, files=files, reason=reason_of(error))
         raise
 
@@ -133,22 +134,30 @@ def _rename_into_place(temporary: Path, path: Path, step: int) -> None:
 
 
 def _write_shards(save: Save, staged: StagedSnapshot) -> Part:
-    """Write and flush this rank's shards."""
+    """Write and flush this rank's shards; in memory they count from when they are hashed."""
+    part = _part(save, staged)
+    of_first = save.ranks.rank == FIRST
+    staged.seal(replace(part, state=dict(staged.state) if of_first else None))
+    for shard in staged.shards:
+        write_new(save.temporary / shard.name, shard.bytes())
+    return part
+
+
+def _part(save: Save, staged: StagedSnapshot) -> Part:
     share = staged.share
     files: dict[str, FileEntry] = {}
     chunks: dict[str, list[Chunk]] = {name: [] for name in share.wholes}
-    for number, shard in enumerate(staged.shards):
-        file = _file_name(save.ranks, number)
-        files[file], hashes = write_shard(save.temporary / file, shard.tensors, shard.bytes())
+    for shard in staged.shards:
+        files[shard.name], hashes = hash_shard(shard.tensors, shard.bytes())
         for placed, digest in zip(shard.tensors, hashes, strict=True):
             name, box = share.boxes[placed.name]
             chunks[name].append(
                 Chunk(
                     offsets=box.offsets,
                     sizes=box.sizes,
-                    file=file,
-                    start=files[file].header_bytes + placed.start,
-                    stop=files[file].header_bytes + placed.stop,
+                    file=shard.name,
+                    start=files[shard.name].header_bytes + placed.start,
+                    stop=files[shard.name].header_bytes + placed.stop,
                     xxh3_128=digest,
                 )
             )
@@ -163,8 +172,3 @@ def _write_shards(save: Save, staged: StagedSnapshot) -> Part:
         tensors=tensors,
         aliases=share.aliases,
     )
-
-
-def _file_name(ranks: Ranks, number: int) -> str:
-    of_rank = f"rank-{ranks.rank:05d}-" if ranks.world_size > 1 else ""
-    return f"{of_rank}shard-{number:05d}.safetensors"

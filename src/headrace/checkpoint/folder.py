@@ -94,6 +94,12 @@ def recover(root: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def saved_step(name: str) -> int | None:
+    """The step that a save is of, by the name of its temporary folder."""
+    found = _HIDDEN.fullmatch(name)
+    return None if found is None else step_of(Path(found["name"]))
+
+
 def _steps(root: Path) -> list[tuple[int, Path]]:
     if not root.is_dir():
         return []

@@ -32,7 +32,7 @@ _LOOK_S = (0.005, 0.25)  # between two looks at first, and at last
 class Part(Record, frozen=True, kw_only=True):
     """``save``: which save it is of. ``files`` and chunks are those of this rank; ``tensors`` are
     all that it knows of, also those of which it wrote nothing. ``failure``: not empty when it could
-    not write its part; the rest is then empty."""
+    not write its part; the rest is then empty. ``state``: in memory only, with rank 0's part."""
 
     save: str
     rank: int
@@ -40,6 +40,21 @@ class Part(Record, frozen=True, kw_only=True):
     tensors: dict[str, TensorEntry]
     aliases: dict[str, str]
     failure: str = ""
+    state: dict[str, object] | None = None
+
+
+def part_path(folder: Path, rank: int) -> Path:
+    return folder / PARTS / _name(rank)
+
+
+def read_parts(folder: Path) -> list[Part]:
+    """All that are there, as they were written. Raise ``OSError``, ``IncompleteSave``."""
+    found = []
+    for name in sorted(_listed(folder / PARTS)):
+        body = unseal(_KIND, (folder / PARTS / name).read_bytes())
+        if body is not None:
+            found.append(decode(body, Part))
+    return found
 
 
 def write_part(folder: Path, part: Part) -> None:

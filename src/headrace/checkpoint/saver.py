@@ -31,6 +31,7 @@ from headrace.checkpoint.folder import (
     temporary_path,
     this_writer,
 )
+from headrace.checkpoint.memory import Private, Rooms
 from headrace.checkpoint.retention import to_delete
 from headrace.checkpoint.share import Alone, Ranks
 from headrace.checkpoint.staging import Snapshot, StagedSnapshot, Staging
@@ -40,6 +41,7 @@ from headrace.core.records import sync_folder, write_file
 SHARD_BYTES = 4 << 30
 PATIENCE_S = 600.0
 _ALONE = Alone()
+_PRIVATE = Private()
 _NAME_BYTES = 128
 
 
@@ -89,7 +91,8 @@ class Saver:
     ``keep``, ``keep_every``: see ``retention.to_delete``. ``damaged``: checkpoints found damaged
     when loading (``Loaded.skipped``), which then do not count as ones to go back to. ``ranks``: who
     saves together; the first commits, reports what was saved, and deletes old ones. It waits for
-    the others for ``patience_s``. Raise ``OSError`` when ``root`` cannot be made or read.
+    the others for ``patience_s``. ``rooms``, ``first``: of the memory that snapshots are copied to,
+    see ``Staging``. Raise ``OSError`` when ``root`` cannot be made or read.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class Saver:
         shard_bytes: int = SHARD_BYTES,
         ranks: Ranks = _ALONE,
         patience_s: float = PATIENCE_S,
+        rooms: Rooms = _PRIVATE,
+        first: int = 0,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.root = root
@@ -113,7 +118,7 @@ class Saver:
         self._saves = 0
         self._verified: dict[int, bool] = {}
         self._writer_name = self._agree_on_writer(damaged)
-        self._staging = Staging(shard_bytes, ranks)
+        self._staging = Staging(shard_bytes, ranks, rooms=rooms, first=first)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-write")
         self._flight: tuple[int, Future[Saved | None]] | None = None
         self._reports: list[Saved | Failed] = []
@@ -146,13 +151,14 @@ class Saver:
             for path in committed(self.root)
         }
 
-    def prepare(self, snapshot: Snapshot) -> None:
+    def prepare(self, snapshot: Snapshot) -> str:
         """Allocate and touch memory for snapshots like this one, before training starts.
 
-        Raise ``NotSaveable`` for what a checkpoint cannot hold: better now than at the first save.
+        Return why it does not outlive this process, where it was to. Raise ``NotSaveable`` for what
+        a checkpoint cannot hold: better now than at the first save.
         """
         self.wait()
-        self._staging.prepare(snapshot)
+        return self._staging.prepare(snapshot)
 
     def stage(self, snapshot: Snapshot, *, must: bool = False) -> Staged | Skipped:
         """Copy ``snapshot`` and return; writing goes on behind. Never raises (but after ``close``).
@@ -171,7 +177,7 @@ class Saver:
         reason = ""
         try:
             staged = self._staging.stage(snapshot)
-        except (NotSaveable, MemoryError, RuntimeError) as error:
+        except (NotSaveable, OSError, MemoryError, RuntimeError) as error:
             reason = reason_of(error)
         if self._any(bool(reason)):
             reason = reason or "another rank could not copy its share"

@@ -64,18 +64,6 @@ def hash_shard(tensors: Sequence[Placed], data: memoryview) -> tuple[FileEntry, 
     return entry, hashes
 
 
-def write_shard(
-    path: Path, tensors: Sequence[Placed], data: memoryview
-) -> tuple[FileEntry, list[str]]:
-    """Write and flush a shard; ``data`` is the whole file, in memory that starts at a page.
-
-    Return its entry and a hash for each tensor. Raise ``OSError``.
-    """
-    found = hash_shard(tensors, data)
-    disk.write_new(path, data)
-    return found
-
-
 def write_small(path: Path, data: bytes) -> None:
     """Write and flush a small new file. Raise ``OSError``."""
     disk.write_new(path, memoryview(data))

@@ -43,6 +43,12 @@ class Alone:
         return list(values)
 
 
+def shard_name(ranks: Ranks, number: int) -> str:
+    """The file of this rank's shard."""
+    of_rank = f"rank-{ranks.rank:05d}-" if ranks.world_size > 1 else ""
+    return f"{of_rank}shard-{number:05d}.safetensors"
+
+
 class Whole(NamedTuple):
     """A tensor over all ranks."""
 

@@ -18,7 +18,7 @@ from headrace.checkpoint.manifest import (
     decode_manifest,
     encode_manifest,
 )
-from headrace.checkpoint.shard import Placed, write_shard
+from headrace.checkpoint.shard import Placed, encode_header, hash_shard
 from headrace.checkpoint.verification import check_files
 
 
@@ -133,9 +133,9 @@ def write_pieces(folder: Path, pieces: list[tuple[tuple[int, ...], torch.Tensor]
         name = f"rank-{rank}.safetensors"
         size = piece.nbytes
         placed = [Placed(f"w@{rank}", "F32", tuple(piece.shape), 0, size)]
-        files[name], (digest,) = write_shard(
-            folder / name, placed, piece.contiguous().view(-1).view(torch.uint8).numpy().data
-        )
+        content = encode_header(placed) + piece.contiguous().numpy().tobytes()
+        (folder / name).write_bytes(content)
+        files[name], (digest,) = hash_shard(placed, memoryview(content))
         start = files[name].header_bytes
         chunks.append(
             Chunk(

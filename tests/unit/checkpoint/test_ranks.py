@@ -121,15 +121,20 @@ class Held:
         def held(save: Save, staged: StagedSnapshot) -> None:
             if save.ranks.rank == 1:
                 assert self.go.wait(60)
-                if fail:
-                    monkeypatch.setattr(os, "pwrite", _no_space)
             contribute(save, staged)
 
         monkeypatch.setattr(saver_module, "contribute", held)
+        if fail:
+            monkeypatch.setattr(os, "pwrite", _no_space_for_rank_1)
 
 
-def _no_space(*_: object) -> int:
-    raise OSError(errno.ENOSPC, "No space left on device")
+_pwrite = os.pwrite
+
+
+def _no_space_for_rank_1(descriptor: int, data: memoryview, start: int) -> int:
+    if "rank-00001" in os.readlink(f"/proc/self/fd/{descriptor}"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return _pwrite(descriptor, data, start)
 
 
 def test_all_skip_while_one_rank_is_still_writing(
@@ -177,8 +182,6 @@ def test_a_rank_that_cannot_write_says_why(tmp_path: Path, monkeypatch: pytest.M
     world = World(tmp_path, 2)
     held = Held(monkeypatch, fail=True)
     world.stage(snapshot(1))
-    while not any(path.name.startswith("rank-00000") for path in tmp_path.rglob("*.safetensors")):
-        pass
     held.go.set()
     reasons = [
         report.reason for one in world.poll() for report in one if isinstance(report, Failed)

@@ -144,10 +144,10 @@ def test_what_happens_to_tensors_after_stage_never_reaches_the_checkpoint(saver:
 def test_memory_is_taken_once_and_again_only_for_other_tensors(saver: Saver) -> None:
     first = Snapshot(1, {"w": torch.zeros(100)}, {})
     saver.prepare(first)
-    memory = saver._staging._shards[0].data.data_ptr()
+    memory = saver._staging._slots[0][0].data.data_ptr()
     for step in (1, 2):
         save(saver, Snapshot(step, {"w": torch.full((100,), float(step))}, {}))
-    assert saver._staging._shards[0].data.data_ptr() == memory
+    assert saver._staging._slots[0][0].data.data_ptr() == memory
     save(saver, Snapshot(3, {"w": torch.zeros(300)}, {}))
     assert checkpoint.load(saver.root / "step-000000003").tensors["w"].shape == (300,)
 

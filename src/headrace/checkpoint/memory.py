@@ -1,0 +1,158 @@
+"""Staging memory that outlives the rank: the memory tier of checkpoints.
+
+::
+
+    <place>/<slot>/[rank-00000-]shard-00000.safetensors    staging memory, mapped by the rank
+    <place>/<slot>/parts/rank-00000.json                   what lies in this rank's shards
+
+``place`` lies in /dev/shm and belongs to the node's agent. A rank's part is removed before its
+shards are written over and put there when they are complete and hashed: a snapshot without all
+parts, or of parts of several saves, is none. The parts together make the manifest, and then the
+slot is a checkpoint like any other: loading compares every hash.
+"""
+
+import contextlib
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from headrace.checkpoint.disk import aligned_memory
+from headrace.checkpoint.errors import DamagedCheckpoint, IncompleteSave
+from headrace.checkpoint.folder import saved_step
+from headrace.checkpoint.manifest import MANIFEST, encode_manifest
+from headrace.checkpoint.parts import Part, merge, part_path, read_parts, write_part
+from headrace.cluster.nodes.cgroup import read_limits
+from headrace.core.records import write_file
+
+_SPARE_BYTES = 256 << 20  # of /dev/shm, for what ranks share otherwise
+_SECOND_SLOT_SHARE = 0.25  # of the memory that is available
+_ZEROS = bytes(1 << 20)
+_MEMINFO = Path("/proc/meminfo")
+
+
+class Rooms(Protocol):
+    """Where staging memory comes from."""
+
+    def slots(self, size_bytes: int) -> int:
+        """How many snapshots of this size there is room for, at most 2."""
+
+    def room(self, slot: int, name: str, header: bytes, data_bytes: int) -> mmap.mmap:
+        """Memory of a shard that begins with ``header``. Raise ``OSError``."""
+
+    def open(self, slot: int) -> None:
+        """The snapshot in this slot is about to be written over."""
+
+    def seal(self, slot: int, part: Part) -> None:
+        """The snapshot in this slot is complete."""
+
+
+class Private:
+    """Memory of this process alone."""
+
+    def slots(self, size_bytes: int) -> int:
+        return 1
+
+    def room(self, slot: int, name: str, header: bytes, data_bytes: int) -> mmap.mmap:
+        memory = aligned_memory(len(header) + data_bytes)
+        memory[: len(header)] = header
+        for start in range(len(header), len(memory), len(_ZEROS)):  # a fresh page costs its touch
+            stop = min(start + len(_ZEROS), len(memory))
+            memory[start:stop] = _ZEROS[: stop - start]
+        return memory
+
+    def open(self, slot: int) -> None:
+        pass
+
+    def seal(self, slot: int, part: Part) -> None:
+        pass
+
+
+class Shared:
+    """Memory in files below ``place``. ``limit_bytes``: of this rank; None for what is sensible."""
+
+    def __init__(self, place: Path, *, rank: int = 0, limit_bytes: int | None = None) -> None:
+        self.place = place
+        self._rank = rank
+        self._limit_bytes = limit_bytes
+
+    def slots(self, size_bytes: int) -> int:
+        """A second one, so that the former snapshot stays good while the next is copied, only where
+        memory is plentiful: where there is one, what is written over is on the disk by then unless
+        the disk failed."""
+        try:
+            found = os.statvfs(self.place)
+        except OSError:
+            return 0
+        room_bytes = found.f_bavail * found.f_frsize + self._held_bytes() - _SPARE_BYTES
+        if self._limit_bytes is not None:
+            return min(2, min(room_bytes, self._limit_bytes) // max(1, size_bytes))
+        plentiful = size_bytes < _SECOND_SLOT_SHARE * _available_bytes()
+        return min(2 if plentiful else 1, max(0, room_bytes) // max(1, size_bytes))
+
+    def room(self, slot: int, name: str, header: bytes, data_bytes: int) -> mmap.mmap:
+        """The file of a former attempt, with what it holds, when it is of the same layout."""
+        path = self._slot(slot) / name
+        size_bytes = len(header) + data_bytes
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.fstat(descriptor).st_size != size_bytes:
+                self.open(slot)
+                os.ftruncate(descriptor, 0)
+                os.ftruncate(descriptor, size_bytes)
+            os.posix_fallocate(descriptor, 0, size_bytes)  # or a later touch is a SIGBUS
+            memory = mmap.mmap(descriptor, size_bytes, mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        finally:
+            os.close(descriptor)
+        if memory[: len(header)] != header:
+            self.open(slot)
+            memory[: len(header)] = header
+        return memory
+
+    def open(self, slot: int) -> None:
+        (self._slot(slot) / MANIFEST).unlink(missing_ok=True)
+        part_path(self._slot(slot), self._rank).unlink(missing_ok=True)
+
+    def seal(self, slot: int, part: Part) -> None:
+        with contextlib.suppress(OSError):  # then there is a checkpoint on the disk only
+            write_part(self._slot(slot), part)
+
+    def _slot(self, slot: int) -> Path:
+        return self.place / str(slot)
+
+    def _held_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.place.glob("*/*.safetensors"))
+
+
+def snapshots(place: Path) -> Iterator[tuple[int, str, Path]]:
+    """(step, save, folder) of the complete snapshots in memory, newest first.
+
+    A folder has its manifest then; its tensors have not been looked at.
+    """
+    found = []
+    for slot in sorted(place.iterdir()) if place.is_dir() else ():
+        try:
+            parts = read_parts(slot)
+            saves = {part.save for part in parts}
+            step = saved_step(next(iter(saves), ""))
+            if len(saves) != 1 or step is None:
+                continue
+            state = next((part.state for part in parts if part.state is not None), None)
+            if state is None:
+                continue
+            manifest = merge(parts, step=step, state=state)
+            write_file(slot / MANIFEST, encode_manifest(manifest))
+        except (OSError, IncompleteSave, DamagedCheckpoint):
+            continue
+        found.append((step, parts[0].save, slot))
+    yield from sorted(found, reverse=True)
+
+
+def _available_bytes() -> int:
+    """Memory of the machine that is free, or what this process may have in all if that is less."""
+    words = _MEMINFO.read_text().partition("MemAvailable:")[2].split()
+    available_bytes = int(words[0]) << 10 if words else 0
+    limit_bytes = read_limits(Path("/")).memory_bytes
+    return available_bytes if limit_bytes is None else min(available_bytes, limit_bytes)
