@@ -34,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 
 from headrace import checkpoint
+from headrace.checkpoint.retention import Keep
 from headrace.checkpoint.saver import Saved, Saver, Staged
 
 State = dict[str, torch.Tensor]
@@ -106,7 +107,7 @@ class Race:
         self.folder = folder
         self.clock = Clock()
         self.touched = {name: tensor.clone() for name, tensor in state.items()}
-        self.saver = Saver(folder / "ours", keep=1)
+        self.saver = Saver(folder / "ours", keep=Keep(1))
         self.saver.prepare(checkpoint.Snapshot(0, state, {}))
         self.steps = 0
 

@@ -2,7 +2,7 @@
 
 ::
 
-    saver = checkpoint.Saver(root, keep=3)
+    saver = checkpoint.Saver(root, keep=checkpoint.Keep(3))
     saver.stage(checkpoint.Snapshot(step, tensors, state))     # returns at once
     saver.poll()                                               # [Saved(...)] or [Failed(...)]
     found = checkpoint.load_newest(root)                       # newest whole one, or None
@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.checkpoint.restore import Loaded, load, load_newest
+    from headrace.checkpoint.retention import Best, Keep
     from headrace.checkpoint.saver import Failed, Saved, Saver, Skipped, Staged
     from headrace.checkpoint.staging import Snapshot
     from headrace.checkpoint.state import Json
     from headrace.checkpoint.verification import verify
 
 __all__ = [
+    "Best",
     "Failed",
     "Json",
+    "Keep",
     "Loaded",
     "Saved",
     "Saver",
@@ -36,6 +39,7 @@ __all__ = [
 
 _HOMES = {
     "restore": ("Loaded", "load", "load_newest"),
+    "retention": ("Best", "Keep"),
     "saver": ("Failed", "Saved", "Saver", "Skipped", "Staged"),
     "staging": ("Snapshot",),
     "state": ("Json",),

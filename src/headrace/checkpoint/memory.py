@@ -33,7 +33,10 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 class Rooms(Protocol):
-    """Where staging memory comes from."""
+    """Where staging memory comes from. ``first``: the slot to use first; the same on all ranks."""
+
+    @property
+    def first(self) -> int: ...
 
     def slots(self, size_bytes: int) -> int:
         """How many snapshots of this size there is room for, at most 2."""
@@ -50,6 +53,8 @@ class Rooms(Protocol):
 
 class Private:
     """Memory of this process alone."""
+
+    first = 0
 
     def slots(self, size_bytes: int) -> int:
         return 1
@@ -72,8 +77,11 @@ class Private:
 class Shared:
     """Memory in files below ``place``. ``limit_bytes``: of this rank; None for what is sensible."""
 
-    def __init__(self, place: Path, *, rank: int = 0, limit_bytes: int | None = None) -> None:
+    def __init__(
+        self, place: Path, *, rank: int = 0, first: int = 0, limit_bytes: int | None = None
+    ) -> None:
         self.place = place
+        self.first = first
         self._rank = rank
         self._limit_bytes = limit_bytes
 

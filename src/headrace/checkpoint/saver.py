@@ -14,7 +14,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from headrace.checkpoint.folder import (
     this_writer,
 )
 from headrace.checkpoint.memory import Private, Rooms
-from headrace.checkpoint.retention import to_delete
+from headrace.checkpoint.retention import Keep, Known, to_delete
 from headrace.checkpoint.share import Alone, Ranks
 from headrace.checkpoint.staging import Snapshot, StagedSnapshot, Staging
 from headrace.checkpoint.verification import check_files
@@ -42,6 +42,7 @@ SHARD_BYTES = 4 << 30
 PATIENCE_S = 600.0
 _ALONE = Alone()
 _PRIVATE = Private()
+_KEEP = Keep()
 _NAME_BYTES = 128
 
 
@@ -88,37 +89,34 @@ class Failed:
 class Saver:
     """Saves snapshots below ``root``. Only one Saver, or one of each rank, may write to a root.
 
-    ``keep``, ``keep_every``: see ``retention.to_delete``. ``damaged``: checkpoints found damaged
+    ``keep``: see ``retention.to_delete``. ``damaged``: checkpoints found damaged
     when loading (``Loaded.skipped``), which then do not count as ones to go back to. ``ranks``: who
     saves together; the first commits, reports what was saved, and deletes old ones. It waits for
-    the others for ``patience_s``. ``rooms``, ``first``: of the memory that snapshots are copied to,
-    see ``Staging``. Raise ``OSError`` when ``root`` cannot be made or read.
+    the others for ``patience_s``. ``rooms``: where the memory comes from that snapshots are
+    copied to. Raise ``OSError`` when ``root`` cannot be made or read.
     """
 
     def __init__(
         self,
         root: Path,
         *,
-        keep: int = 3,
-        keep_every: int | None = None,
+        keep: Keep = _KEEP,
         damaged: Collection[Path] = (),
         shard_bytes: int = SHARD_BYTES,
         ranks: Ranks = _ALONE,
         patience_s: float = PATIENCE_S,
         rooms: Rooms = _PRIVATE,
-        first: int = 0,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.root = root
         self._keep = keep
-        self._keep_every = keep_every
         self._now_s = now_s
         self._ranks = ranks
         self._patience_s = patience_s
         self._saves = 0
-        self._verified: dict[int, bool] = {}
+        self._known: dict[int, Known] = {}
         self._writer_name = self._agree_on_writer(damaged)
-        self._staging = Staging(shard_bytes, ranks, rooms=rooms, first=first)
+        self._staging = Staging(shard_bytes, ranks, rooms=rooms)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-write")
         self._flight: tuple[int, Future[Saved | None]] | None = None
         self._reports: list[Saved | Failed] = []
@@ -146,10 +144,20 @@ class Saver:
             self.root.mkdir(parents=True, exist_ok=True)
             sync_folder(self.root.parent)
         recover(self.root)
-        self._verified = {
-            int(step_of(path) or 0): path not in damaged and _looks_whole(path)
+        self._known = {
+            int(step_of(path) or 0): self._look(path, damaged=path in damaged)
             for path in committed(self.root)
         }
+
+    def _look(self, path: Path, *, damaged: bool) -> Known:
+        try:
+            manifest = check_files(path)
+        except (DamagedCheckpoint, OSError):
+            return Known(verified=False)
+        return Known(verified=not damaged, value=self._value(manifest.state))
+
+    def _value(self, state: Mapping[str, object]) -> float | None:
+        return None if self._keep.best is None else self._keep.best.value(state)
 
     def prepare(self, snapshot: Snapshot) -> str:
         """Allocate and touch memory for snapshots like this one, before training starts.
@@ -233,7 +241,7 @@ class Saver:
             contribute(save, staged)
             return None
         manifest = commit(save, staged)
-        self._verified[staged.step] = True
+        self._known[staged.step] = Known(verified=True, value=self._value(manifest.state))
         durable_s = self._now_s() - start_s
         return Saved(
             step=staged.step,
@@ -250,15 +258,12 @@ class Saver:
             write_file(self.root / LATEST, step_name(step).encode() + b"\n")
         except OSError as error:
             return f"{LATEST} was not moved: {reason_of(error)}"
-        old_steps = to_delete(
-            self._verified, saved=step, keep=self._keep, keep_every=self._keep_every
-        )
-        for old in old_steps:
+        for old in to_delete(self._known, self._keep, saved=step):
             try:
                 _delete(self.root, old)
             except OSError as error:
                 return f"{step_name(old)} was not deleted: {reason_of(error)}"
-            del self._verified[old]
+            del self._known[old]
         return ""
 
 
@@ -269,11 +274,3 @@ def _delete(root: Path, step: int) -> None:
         os.rename(root / step_name(step), hidden)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(hidden)
-
-
-def _looks_whole(path: Path) -> bool:
-    try:
-        check_files(path)
-    except (DamagedCheckpoint, OSError):
-        return False
-    return True

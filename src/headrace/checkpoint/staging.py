@@ -89,8 +89,7 @@ _PRIVATE = Private()
 class Staging:
     """Memory for snapshots, one or two: a new ``stage`` overwrites the oldest.
 
-    ``rooms``: where the memory comes from; private memory where that has no room. ``first``: the
-    slot that is overwritten first.
+    ``rooms``: where the memory comes from; private memory where that has no room.
     """
 
     def __init__(
@@ -99,7 +98,6 @@ class Staging:
         ranks: Ranks = _ALONE,
         *,
         rooms: Rooms = _PRIVATE,
-        first: int = 0,
     ) -> None:
         self._shard_bytes = shard_bytes
         self._ranks = ranks
@@ -107,7 +105,7 @@ class Staging:
         self._rooms: Rooms = _PRIVATE
         self._shapes: tuple[Shape, ...] | None = None
         self._slots: list[tuple[StagedShard, ...]] = []
-        self._turn = first
+        self._turn = rooms.first
 
     def prepare(self, snapshot: Snapshot) -> str:
         """Check the snapshot and allocate memory for it; all ranks do so together.

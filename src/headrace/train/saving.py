@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from headrace import checkpoint
 from headrace.checkpoint.folder import step_name
+from headrace.checkpoint.retention import Keep
 from headrace.core.events import CheckpointFailed, CheckpointSaved, Noted, Restored
 from headrace.core.records import Record, decode, encode, to_builtins
 from headrace.train.errors import CheckpointUnseen, RunDirUnusable
@@ -67,7 +68,7 @@ class Saving:
                 self._warn(f"{path.name} is damaged and was passed over: {reason}")
             try:
                 self._saver = checkpoint.Saver(
-                    self._root, keep=self._keep, damaged=[path for path, _ in skipped]
+                    self._root, keep=Keep(self._keep), damaged=[path for path, _ in skipped]
                 )
             except OSError as error:
                 raise RunDirUnusable(self._root, error) from error

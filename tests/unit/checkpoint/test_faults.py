@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from headrace import checkpoint
+from headrace.checkpoint.retention import Keep
 from headrace.checkpoint.saver import Failed, Saved, Saver
 
 
@@ -61,7 +62,7 @@ def test_each_system_call_of_a_save_may_fail_and_nothing_is_lost(
     while not passed:
         nth += 1
         root = tmp_path / str(nth)
-        saver = Saver(root, keep=1)
+        saver = Saver(root, keep=Keep(1))
         saver.stage(snapshot(1))
         saver.wait()
         faults = FailNth(nth)
@@ -95,7 +96,7 @@ def test_each_system_call_may_fail_while_a_step_is_saved_again(
     while not passed:
         nth += 1
         root = tmp_path / str(nth)
-        saver = Saver(root, keep=1)
+        saver = Saver(root, keep=Keep(1))
         faults = FailNth(nth)
         saver.stage(snapshot(1))
         saver.wait()
@@ -150,7 +151,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_fills_up_is_reported_and_used_again_when_there_is_room(
     small_disk: Path,
 ) -> None:
-    saver = Saver(small_disk, keep=1)
+    saver = Saver(small_disk, keep=Keep(1))
     saver.stage(snapshot(1, rows=100))
     saver.wait()
     ballast = small_disk / "ballast"
@@ -188,7 +189,7 @@ def write(root):
     found = checkpoint.load_newest(root)
     step = found.step if found else 0
     first = step + 1
-    saver = checkpoint.Saver(root, keep=2)
+    saver = checkpoint.Saver(root, keep=checkpoint.Keep(2))
     while True:
         step += 1
         tensor = torch.full((50, 100), step)
@@ -243,5 +244,5 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_checkpoint(
         assert writers.stdout.readline() == "dead\n"
         before, newest = newest, check_newest(tmp_path)
         assert newest > before
-    Saver(tmp_path, keep=2).close()
+    Saver(tmp_path, keep=Keep(2)).close()
     assert not list(tmp_path.glob(".step-*"))

@@ -33,7 +33,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def saver_of(tmp_path: Path, place: Path, *, first: int = 0) -> Saver:
-    saver = Saver(tmp_path / "root", rooms=Shared(place), first=first)
+    saver = Saver(tmp_path / "root", rooms=Shared(place, first=first))
     assert saver.prepare(snapshot(0)) == ""
     return saver
 

@@ -17,6 +17,7 @@ from headrace.checkpoint.dtypes import TORCH_DTYPES
 from headrace.checkpoint.errors import NotSaveable
 from headrace.checkpoint.folder import temporary_path
 from headrace.checkpoint.manifest import Manifest
+from headrace.checkpoint.retention import Keep
 from headrace.checkpoint.saver import Failed, Saved, Saver, Skipped, Staged
 from headrace.checkpoint.staging import Snapshot, StagedSnapshot
 
@@ -56,7 +57,7 @@ def save(saver: Saver, snapshot: Snapshot) -> Saved:
 
 @pytest.fixture
 def saver(tmp_path: Path) -> Iterator[Saver]:
-    made = Saver(tmp_path / "checkpoints", keep=2, shard_bytes=2000)
+    made = Saver(tmp_path / "checkpoints", keep=Keep(2), shard_bytes=2000)
     yield made
     made.close()
 
@@ -197,9 +198,9 @@ def test_old_ones_go_and_latest_names_the_newest(saver: Saver) -> None:
 def test_a_damaged_newest_one_is_passed_over_and_never_pushes_out_a_whole_one(
     tmp_path: Path,
 ) -> None:
-    first = Saver(tmp_path, keep=1)
+    first = Saver(tmp_path, keep=Keep(1))
     save(first, Snapshot(90, {"w": torch.ones(3)}, {}))
-    first._keep = 2
+    first._keep = Keep(2)
     save(first, Snapshot(100, {"w": torch.ones(3)}, {}))
     first.close()
     (shard,) = (tmp_path / "step-000000100").glob("*.safetensors")
@@ -213,7 +214,7 @@ def test_a_damaged_newest_one_is_passed_over_and_never_pushes_out_a_whole_one(
     assert found.skipped == (
         (tmp_path / "step-000000100", "shard-00000.safetensors: the hash of w differs"),
     )
-    again = Saver(tmp_path, keep=1)
+    again = Saver(tmp_path, keep=Keep(1))
     save(again, Snapshot(95, {"w": torch.ones(3)}, {}))
     again.close()
     assert [path.name for path in sorted(tmp_path.glob("step-*"))] == [
@@ -311,3 +312,18 @@ def test_ls_and_verify_need_no_torch() -> None:
 def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = checkpoint.nothing_like_it
+
+
+def test_the_best_one_stays_also_after_a_restart(tmp_path: Path) -> None:
+    keep = checkpoint.Keep(last=1, best=checkpoint.Best("loss", "min"))
+    first = Saver(tmp_path, keep=keep)
+    for step, loss in ((1, 2.0), (2, 0.5), (3, float("nan")), (4, 1.0)):
+        save(first, Snapshot(step, {"w": torch.ones(3)}, {"metrics": {"loss": loss}}))
+    first.close()
+    assert [path.name[-1] for path in sorted(tmp_path.glob("step-*"))] == ["2", "4"]
+    again = Saver(tmp_path, keep=keep)
+    save(again, Snapshot(5, {"w": torch.ones(3)}, {"metrics": {"loss": 0.7}}))
+    assert [path.name[-1] for path in sorted(tmp_path.glob("step-*"))] == ["2", "5"]
+    save(again, Snapshot(6, {"w": torch.ones(3)}, {"metrics": {"loss": 0.5}}))
+    again.close()
+    assert [path.name[-1] for path in sorted(tmp_path.glob("step-*"))] == ["6"]
