@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -43,10 +44,10 @@ def shares_of(weights: Sequence[float], period: int = PERIOD) -> tuple[int, ...]
     Raise ``ValueError`` for weights below 0 or that sum to 0, and for one above 0 that is too small
     to come at all in a period.
     """
-    exact = [Fraction(weight) for weight in weights]
+    exact = [Fraction(weight) if isfinite(weight) else Fraction(-1) for weight in weights]
     total = sum(exact)
     if any(weight < 0 for weight in exact) or total <= 0:
-        raise ValueError("weights are 0 or more, and one is above 0")
+        raise ValueError("weights are numbers of 0 or more, and one is above 0")
     ideal = [weight * period / total for weight in exact]
     shares = [int(share) for share in ideal]
     by_remainder = sorted(range(len(ideal)), key=lambda s: (shares[s] - ideal[s], s))

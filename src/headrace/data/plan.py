@@ -9,6 +9,7 @@ Steps count from 0: step n is the one after n finished steps. Samples are number
 those of source 0, then those of source 1, and so on.
 """
 
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +28,7 @@ from headrace.data.order import WHOLE, Indices, Order, derived_seed, indices_at
 
 V = TypeVar("V")
 VERSION = 1
-_MIXING = -1  # the number of the seed that mixes sources
+MIXING = -1  # the number of the seed that mixes sources
 
 
 class Identity(Record, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ def planned(asked: Asked, done: State | None = None) -> State:
         sizes = resized(sizes, at, size, consumed=consumed if at == step else None)
     for at, shares in _from(step, asked.shares):
         segments = reweighed(
-            segments, derived_seed(asked.seed, _MIXING), consumed_before(sizes, at), shares
+            segments, derived_seed(asked.seed, MIXING), consumed_before(sizes, at), shares
         )
     plan = Plan(
         seed=asked.seed,
@@ -105,9 +106,11 @@ def decode_state(value: object) -> State:
     if version != VERSION:
         raise StateMismatch("version", saved=version, given=VERSION)
     try:
-        return convert(value, State)
-    except DecodeError as error:
+        state = convert(value, State)
+        _check_form(state)
+    except (DecodeError, ValueError) as error:
         raise StateMismatch("form", saved=f"wrong: {error}", given="a state") from error
+    return state
 
 
 def total_samples(plan: Plan) -> int | None:
@@ -132,7 +135,7 @@ def positions_of(plan: Plan, step: int) -> tuple[int, int]:
 
 def samples_at(plan: Plan, positions: Indices) -> Indices:
     """The numbers of the samples at ``positions``, which ascend."""
-    draws = draws_at(plan.segments, derived_seed(plan.seed, _MIXING), positions)
+    draws = draws_at(plan.segments, derived_seed(plan.seed, MIXING), positions)
     samples = np.empty_like(positions)
     offset = 0
     for number, source in enumerate(plan.sources):
@@ -147,13 +150,42 @@ def samples_at(plan: Plan, positions: Indices) -> Indices:
 
 def consumed_of_sources(plan: Plan, position: int) -> tuple[int, ...]:
     """Samples of each source before ``position``."""
-    return consumed_at(plan.segments, derived_seed(plan.seed, _MIXING), position)
+    return consumed_at(plan.segments, derived_seed(plan.seed, MIXING), position)
 
 
 def _from(step: int, changes: tuple[tuple[int, V], ...]) -> list[tuple[int, V]]:
     """What holds at ``step``, and the changes behind it."""
     held = [value for at, value in changes if at <= step][-1]
     return [(step, held), *((at, value) for at, value in changes if at > step)]
+
+
+def _check_form(state: State) -> None:
+    """Raise ``ValueError``."""
+    plan, step = state.plan, state.step
+    sizes, segments = plan.sizes, plan.segments
+    sound = (
+        step >= 0
+        and bool(plan.sources and sizes and segments)
+        and all(source.length >= 1 for source in plan.sources)
+        and (sizes[0].step, sizes[0].consumed, segments[0].start) == (0, 0, 0)
+        and all(one.size >= 1 for one in sizes)
+        and all(a.step < b.step and a.consumed < b.consumed for a, b in pairwise(sizes))
+        and all(a.start < b.start for a, b in pairwise(segments))
+        and all(_sound(segment, len(plan.sources)) for segment in segments)
+    )
+    if not sound:
+        raise ValueError("its plan contradicts itself")
+    if state.consumed != (positions_of(plan, step - 1)[1] if step else 0):
+        raise ValueError(f"step {step} does not begin after {state.consumed} samples")
+
+
+def _sound(segment: Segment, sources: int) -> bool:
+    return (
+        len(segment.shares) == len(segment.consumed) <= sources
+        and min(segment.shares, default=-1) >= 0
+        and sum(segment.shares) >= 1
+        and sum(segment.consumed) == segment.start
+    )
 
 
 def _check(asked: Asked, done: State) -> None:
