@@ -24,6 +24,7 @@ from headrace.data.mix import Mix, mix
 from headrace.data.opening import open
 from headrace.data.order import Blocks, Order, Sequential, Whole
 from headrace.data.pack import PackSummary, pack_text
+from headrace.data.packs import Packs, in_packs
 from headrace.data.plan import Asked, Plan, State, decode_state, planned, total_steps
 from headrace.data.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer
 
@@ -41,6 +42,7 @@ __all__ = [
     "Options",
     "Order",
     "PackSummary",
+    "Packs",
     "Piece",
     "Plan",
     "Reading",
@@ -55,6 +57,7 @@ __all__ = [
     "batches",
     "cover",
     "decode_state",
+    "in_packs",
     "index_path",
     "load_tokenizer",
     "mix",

@@ -18,7 +18,7 @@ from headrace.data.ask import Asking, ask, need
 from headrace.data.buffers import Allocate, Buffers, plain
 from headrace.data.damage import Damage, OnDamage, Quarantine
 from headrace.data.dataset import Source
-from headrace.data.fill import Places
+from headrace.data.fill import Found
 from headrace.data.formats.format import Sample
 from headrace.data.order import Indices, Sequential, rank_slice
 from headrace.data.plan import State, decode_state, planned, positions_of, samples_at
@@ -54,10 +54,10 @@ PLAIN = Reading()
 class Batch:
     """One rank's share of a global batch.
 
-    ``samples``: shape [local, window + 1] of a token set, else a list, or what ``collate`` returns;
-    ``indices`` [local] are their numbers in the data set. ``consumed_after`` counts the samples of
-    all ranks up to and with this batch. ``global_batch`` is the number of samples of all ranks in
-    it. ``damaged``: what was left out of this share; ``indices`` is without it.
+    ``samples``: shape [local, *sample_shape] of a token set, else a list, or what ``collate``
+    returns. ``indices`` [local] are their numbers in the data set. ``consumed_after`` counts the
+    samples of all ranks up to and with this batch. ``global_batch`` is the number of samples of all
+    ranks in it. ``damaged``: what was left out of this share; ``indices`` is without it.
     """
 
     samples: Any
@@ -75,7 +75,7 @@ class _Share(NamedTuple):
 
 class _Task(NamedTuple):
     share: _Share
-    places: Places
+    places: Found
 
 
 class Batches(Iterator[Batch]):

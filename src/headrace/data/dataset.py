@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from headrace.data.buffers import Buffers
 from headrace.data.errors import BatchesRefused
 from headrace.data.files import Files, Place
-from headrace.data.fill import Fill, Filled, FillGroups, FillSingles, FillTokens, Places
+from headrace.data.fill import (
+    Fill,
+    Filled,
+    FillGroups,
+    FillSingles,
+    FillTokens,
+    Found,
+    Places,
+)
 from headrace.data.formats import registry
 from headrace.data.formats.format import Decode, Sample
 from headrace.data.index import Index, Piece
@@ -23,7 +31,7 @@ from headrace.data.order import Indices
 from headrace.data.records import FORMAT as RECORDS
 from headrace.data.records import decoder as record_decoder
 
-Tokens = NDArray[np.unsignedinteger]
+Tokens = NDArray[np.integer[Any]]
 
 
 class Source(Protocol):
@@ -42,15 +50,17 @@ class Source(Protocol):
     def is_tokens(self) -> bool:
         """Whether it is a ``TokenDataset``."""
 
-    def find(self, indices: Indices) -> Places:
+    def find(self, indices: Indices) -> Found:
         """Raise ``IndexError`` out of range, ``DamagedData`` when the index is damaged."""
         ...
 
-    def fill(self, places: Places, buffers: Buffers) -> Filled: ...
+    def fill(self, places: Found, buffers: Buffers) -> Filled:
+        """``places``: what ``find`` returned, or a cut of it."""
+        ...
 
 
 class TokenDataset(Source, Protocol):
-    """A source of windows of tokens."""
+    """A source of tokens, equally many in each sample."""
 
     @property
     def window(self) -> int:
@@ -60,8 +70,12 @@ class TokenDataset(Source, Protocol):
     def vocab(self) -> int:
         """Every token is below this number."""
 
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Of one sample: ``(window + 1,)``, or what the data set says."""
+
     def read(self, indices: Indices) -> Tokens:
-        """Samples of shape [len(indices), window + 1], unsigned, owned by the caller."""
+        """Samples of shape [len(indices), *sample_shape], integers, owned by the caller."""
         ...
 
     def origin(self, index: int) -> tuple[Piece, ...]:
@@ -114,6 +128,11 @@ class Dataset:
         return self._tokens().vocab
 
     @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Of one sample. Raise ``BatchesRefused``."""
+        return (self.window + 1,)
+
+    @property
     def fingerprint(self) -> str:
         """The same for the same samples, wherever they lie."""
         whole = self.index.fingerprint
@@ -146,8 +165,9 @@ class Dataset:
         found = self.index.units.find(indices + self._first)
         return Places(indices.tolist(), *(column.tolist() for column in found))
 
-    def fill(self, places: Places, buffers: Buffers) -> Filled:
+    def fill(self, places: Found, buffers: Buffers) -> Filled:
         """See ``Source``."""
+        assert isinstance(places, Places)
         return self._fill(places, buffers)
 
     def origin(self, index: int) -> tuple[Piece, ...]:

@@ -55,6 +55,16 @@ class Places:
         )
 
 
+class Found(Protocol):
+    """Where the samples of a batch lie, in the terms of the data set that found them."""
+
+    def __len__(self) -> int: ...
+
+    def cut(self, start: int, stop: int) -> "Found":
+        """Those of samples ``[start, stop)``."""
+        ...
+
+
 class Filled(NamedTuple):
     """``samples`` without those in ``damaged``; ``good``: positions of the samples in the batch,
     None when all are there."""

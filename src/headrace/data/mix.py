@@ -4,6 +4,7 @@ Which of them come how often is decided by ``mixture``; readers and ranks see on
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -14,29 +15,29 @@ from headrace.data.buffers import Buffers
 from headrace.data.damage import Damage
 from headrace.data.dataset import Source, TokenDataset, Tokens
 from headrace.data.errors import BatchesRefused
-from headrace.data.fill import Filled, Places
+from headrace.data.fill import Filled, Found
 from headrace.data.index import Piece
 from headrace.data.order import Indices
 
-_COLUMNS = ("indices", "units", "rows", "files", "starts", "sizes", "digests")
-
 
 @dataclass(frozen=True, slots=True)
-class MixedPlaces(Places):
-    """``numbers``: of the source that each sample lies in; the other columns are that source's."""
+class MixedPlaces:
+    """``numbers``: of the source that each sample lies in; ``parts``: what each source found."""
 
     numbers: list[int]
+    parts: dict[int, Found]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
     def cut(self, start: int, stop: int) -> "MixedPlaces":
-        whole = Places.cut(self, start, stop)
-        return MixedPlaces(**_columns(whole), numbers=self.numbers[start:stop])
-
-    def of(self, number: int) -> tuple[list[int], Places]:
-        """Where in the batch the samples of a source come, and their places."""
-        at = [n for n, source in enumerate(self.numbers) if source == number]
-        return at, Places(
-            **{name: [column[n] for n in at] for name, column in _columns(self).items()}
-        )
+        """See ``Found``."""
+        numbers = self.numbers[start:stop]
+        parts = {}
+        for number in set(numbers):
+            first = self.numbers[:start].count(number)
+            parts[number] = self.parts[number].cut(first, first + numbers.count(number))
+        return MixedPlaces(numbers, parts)
 
 
 class Mix:
@@ -58,6 +59,10 @@ class Mix:
         return max(source.vocab for source in self._tokens())
 
     @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self._tokens()[0].sample_shape
+
+    @property
     def fingerprint(self) -> str:
         """The same for the same samples, wherever they lie."""
         parts = ",".join(f"{len(source)}:{source.fingerprint}" for source in self.sources)
@@ -76,23 +81,19 @@ class Mix:
     def find(self, indices: Indices) -> MixedPlaces:
         """See ``Source``."""
         numbers, inner = self._split(indices)
-        columns: dict[str, list[int]] = {name: [0] * len(indices) for name in _COLUMNS}
-        for number in np.unique(numbers).tolist():
-            at = np.flatnonzero(numbers == number)
-            found = self.sources[number].find(inner[at])
-            for name, part in _columns(found).items():
-                column = columns[name]
-                for n, value in zip(at.tolist(), part, strict=True):
-                    column[n] = value
-        return MixedPlaces(**columns, numbers=numbers.tolist())
+        parts = {
+            number: self.sources[number].find(inner[numbers == number])
+            for number in np.unique(numbers).tolist()
+        }
+        return MixedPlaces(numbers.tolist(), parts)
 
-    def fill(self, places: Places, buffers: Buffers) -> Filled:
+    def fill(self, places: Found, buffers: Buffers) -> Filled:
         """See ``Source``."""
         assert isinstance(places, MixedPlaces)
         parts: list[tuple[list[int], Any]] = []
         damaged: dict[int, Damage] = {}
-        for number in sorted(set(places.numbers)):
-            at, part = places.of(number)
+        for number, part in places.parts.items():
+            at = [n for n, source in enumerate(places.numbers) if source == number]
             filled = self.sources[number].fill(part, Buffers(most=0))
             good = list(range(len(at))) if filled.good is None else filled.good
             parts.append(([at[n] for n in good], filled.samples))
@@ -120,8 +121,8 @@ class Mix:
                     samples[n] = sample
             return samples
         dtype = np.result_type(*(part.dtype for _, part in parts)) if parts else np.dtype("<u2")
-        width = self.window + 1
-        rows = buffers.get(count * width * dtype.itemsize).view(dtype).reshape(count, width)
+        shape = (count, *self.sample_shape)
+        rows = buffers.get(prod(shape) * dtype.itemsize).view(dtype).reshape(shape)
         for at, part in parts:
             rows[at] = part
         return rows
@@ -166,8 +167,6 @@ def mix(**sources: Source) -> Mix:
 def _kind(source: Source) -> str:
     if not source.is_tokens:
         return "samples of bytes or fields"
-    return f"windows of {cast(TokenDataset, source).window} tokens"
-
-
-def _columns(places: Places) -> dict[str, list[int]]:
-    return {name: getattr(places, name) for name in _COLUMNS}
+    tokens = cast(TokenDataset, source)
+    rows = f" in {tokens.sample_shape[0]} rows" if len(tokens.sample_shape) > 1 else ""
+    return f"windows of {tokens.window} tokens{rows}"

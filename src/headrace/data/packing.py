@@ -10,7 +10,8 @@ with, so every token but a document's first is predicted once and never across d
 of fewer than two tokens predict nothing and are left out.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,30 +23,15 @@ SEGMENT = np.dtype([("document", "<u8"), ("start", "<u4"), ("stop", "<u4")])
 """Tokens ``[start, stop)`` of a document."""
 
 
+Rows = NDArray[np.int32]
+
+
 class Packing(NamedTuple):
     """Pack p is ``segments[starts[p]:starts[p + 1]]``; ``starts`` has one number more than there
     are packs. Both are little-endian and may be stored as they are."""
 
     starts: NDArray[np.uint64]
     segments: NDArray[np.void]
-
-
-class Rows(NamedTuple):
-    """Packs as arrays of shape [packs, window + 1].
-
-    ``segments``: 0 where there is padding, and 1, 2, ... for the documents of a row; a prediction
-    counts where a token and the next have the same number above 0. ``positions``: of a token in its
-    segment, from 0.
-    """
-
-    tokens: NDArray[np.unsignedinteger]
-    segments: NDArray[np.int32]
-    positions: NDArray[np.int32]
-
-    @property
-    def padding(self) -> int:
-        """Tokens that are none."""
-        return int(np.count_nonzero(self.segments == 0))
 
 
 def pack_documents(lengths: Indices, *, window: int, block: int = BLOCK) -> Packing:
@@ -64,7 +50,7 @@ def pack_documents(lengths: Indices, *, window: int, block: int = BLOCK) -> Pack
         pieces["document"] += np.uint64(first)
         rows = _rows_of((pieces["stop"] - pieces["start"]).astype(np.int64), window + 1)
         by_row = np.argsort(rows, kind="stable")
-        counts.append(np.bincount(rows))
+        counts.append(np.bincount(rows) if len(rows) else rows)
         parts.append(pieces[by_row])
     starts = np.zeros(sum(map(len, counts)) + 1, dtype="<u8")
     if parts:
@@ -78,6 +64,28 @@ def fill(packing: Packing, window: int) -> float:
     rows = len(packing.starts) - 1
     used = int((packing.segments["stop"] - packing.segments["start"]).sum(dtype=np.int64))
     return used / (rows * (window + 1)) if rows else 1.0
+
+
+def rows_of(counts: Sequence[int], pieces: Iterable[NDArray[np.integer[Any]]], out: Rows) -> Rows:
+    """Fill ``out``, of shape [packs, 3, window + 1], and return it.
+
+    ``counts``: pieces of each pack; ``pieces``: the tokens of all of them, in order. Of each pack
+    row 0 is tokens (0 where there is padding), row 1 the number of the token's piece in its row (1,
+    2, ...; 0 where there is padding), row 2 the token's position in its piece, from 0. A prediction
+    counts where a token and the next are of one piece.
+    """
+    out[:] = 0
+    rest = iter(pieces)
+    for row, count in zip(out, counts, strict=True):
+        start = 0
+        for number in range(1, count + 1):
+            tokens = next(rest)
+            stop = start + len(tokens)
+            row[0, start:stop] = tokens
+            row[1, start:stop] = number
+            row[2, start:stop] = np.arange(len(tokens))
+            start = stop
+    return out
 
 
 def _pieces(lengths: Indices, window: int) -> NDArray[np.void]:

@@ -15,7 +15,7 @@ from headrace.data.buffers import Buffers
 from headrace.data.damage import Damage
 from headrace.data.dataset import Tokens
 from headrace.data.errors import BatchesRefused, DamagedData, StateMismatch, TooMuchDamage
-from headrace.data.fill import Filled, Places
+from headrace.data.fill import Filled, Found, Places
 from headrace.data.order import Indices
 
 
@@ -26,6 +26,7 @@ class Numbers:
     vocab = 1000
     fingerprint = "numbers"
     is_tokens = True
+    sample_shape = (4,)
 
     def __init__(self, length: int, *, bad: int | None = None) -> None:
         self._length = length
@@ -38,7 +39,8 @@ class Numbers:
         numbers = indices.tolist()
         return Places(numbers, numbers, numbers, numbers, numbers, numbers, numbers)
 
-    def fill(self, places: Places, buffers: Buffers) -> Filled:
+    def fill(self, places: Found, buffers: Buffers) -> Filled:
+        assert isinstance(places, Places)
         good = [n for n, index in enumerate(places.indices) if index != self._bad]
         rows = np.repeat(np.array(places.indices, np.int64)[good][:, None], self.window + 1, axis=1)
         damaged = tuple(
@@ -167,7 +169,8 @@ def test_threads_read_no_further_ahead_than_they_may(threads: int) -> None:
     reads = []
 
     class Counted(Numbers):
-        def fill(self, places: Places, buffers: Buffers) -> Filled:
+        def fill(self, places: Found, buffers: Buffers) -> Filled:
+            assert isinstance(places, Places)
             reads.append(places)
             return super().fill(places, buffers)
 
@@ -181,7 +184,8 @@ def test_threads_read_no_further_ahead_than_they_may(threads: int) -> None:
 @pytest.mark.parametrize("threads", [0, 1, 2, 7])
 def test_batches_come_in_order_however_many_threads_read(threads: int) -> None:
     class Uneven(Numbers):
-        def fill(self, places: Places, buffers: Buffers) -> Filled:
+        def fill(self, places: Found, buffers: Buffers) -> Filled:
+            assert isinstance(places, Places)
             time.sleep(places.indices[0] % 3 / 1000)
             return super().fill(places, buffers)
 
