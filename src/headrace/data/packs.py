@@ -208,7 +208,8 @@ def lengths_of(dataset: Source, field: str | None) -> Indices:
             for first in range(0, len(dataset), _AT_ONCE)
         ]
         if len(dataset) and len(tokens_of(dataset[0], None)) * width == sizes[0][0]:
-            return np.concatenate(sizes) // width
+            lengths: Indices = np.concatenate(sizes) // width
+            return lengths
     reading = Reading(transform=lambda sample: len(tokens_of(sample, field)))
     with cover(dataset, batch=256, reading=reading) as batches:
         return np.array([n for batch in batches for n in batch.samples], dtype=np.int64)
