@@ -1,6 +1,6 @@
 """``headrace data``: index and pack data sets, inspect and verify them, say which samples came."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from headrace.data.dataset import Dataset
     from headrace.data.index import Piece
     from headrace.data.pack import Progress
+    from headrace.data.plan import State
+    from headrace.data.recorded import Drawn, Part
     from headrace.data.repack import RepackSummary
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make and inspect data sets.")
@@ -196,38 +198,91 @@ def verify(path: DataPath, as_json: AsJson = False) -> None:
 
 @app.command("which-samples")
 def which_samples(
-    path: DataPath,
+    what: Annotated[str, typer.Argument(help="A run, or a data set.")],
     step: Annotated[int, typer.Option("--step", min=1, help="Optimizer step, from 1.")],
-    global_batch: Annotated[int, typer.Option("--global-batch", min=1)],
-    seed: Annotated[int, typer.Option("--seed")],
+    global_batch: Annotated[
+        int | None, typer.Option("--global-batch", min=1, help="Of a data set: the batch.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of a data set: the seed of its order.")
+    ] = None,
     split: Annotated[
-        tuple[float, float], typer.Option("--split", help="Part of the data set, as fractions.")
+        tuple[float, float], typer.Option("--split", help="Of a data set: a part, as fractions.")
     ] = (0.0, 1.0),
     as_json: AsJson = False,
 ) -> None:
-    """Say which samples an optimizer step trained on, in order, and where they come from.
+    """Say which samples an optimizer step took over all ranks, in order, and where they lie.
 
-    Holds for a run with this global batch and seed from its first step on, at any world size.
+    Of a run, whatever its world sizes, batches and weights were. Of a data set, for a loop with
+    this global batch and seed from its first step on.
     """
-    import numpy as np
-
     from headrace.core.records import to_builtins
-    from headrace.data.opening import open as open_data
-    from headrace.data.order import WHOLE, indices_at
+    from headrace.data.recorded import drawn_in
 
-    dataset = open_data(path, split=split)
-    positions = np.arange((step - 1) * global_batch, step * global_batch)
-    indices = indices_at(WHOLE, seed, positions, _samples(dataset)).tolist()
-    origins = [dataset.origin(index) for index in indices]
+    state, parts = _recorded(what, global_batch, seed, split)
+    origin_of = _origins(parts)
+    drawn = [(one, origin_of(one)) for one in drawn_in(state, parts, step - 1)]
     if as_json:
         samples = [
-            {"sample": index, "epoch": position // len(dataset), "origin": to_builtins(origin)}
-            for index, position, origin in zip(indices, positions.tolist(), origins, strict=True)
+            {
+                "source": one.part.name,
+                "sample": one.sample,
+                "epoch": one.epoch,
+                "origin": to_builtins(origin),
+            }
+            for one, origin in drawn
         ]
         _print_json({"step": step, "samples": samples})
         return
-    for index, origin in zip(indices, origins, strict=True):
-        typer.echo(f"{index:>10}  {_origin_text(origin)}")
+    for one, origin in drawn:
+        name = f"{one.part.name}  " if one.part.name else ""
+        typer.echo(f"{one.sample:>10}  {name}{_origin_text(origin)}".rstrip())
+
+
+def _recorded(
+    what: str, global_batch: int | None, seed: int | None, split: tuple[float, float]
+) -> "tuple[State, tuple[Part, ...]]":
+    """Of a run as it was written down; of a data set as it would be."""
+    from headrace.cli.connection import run_dir
+    from headrace.data.ask import ask
+    from headrace.data.opening import open as open_data
+    from headrace.data.plan import planned
+    from headrace.data.recorded import parts_of, recorded
+
+    if global_batch is None and seed is None:
+        return recorded(run_dir(what).data)
+    if global_batch is None or seed is None:
+        raise typer.BadParameter("a data set needs both --global-batch and --seed")
+    dataset = open_data(what, split=split)
+    _samples(dataset)
+    return planned(ask(dataset, global_batch=global_batch, seed=seed)), parts_of(dataset)
+
+
+def _origins(parts: "tuple[Part, ...]") -> "Callable[[Drawn], tuple[Piece, ...]]":
+    """Where a sample lies; nothing for data sets that are not there any more, or are others."""
+    from headrace.core.errors import HeadraceError
+    from headrace.data.opening import open as open_data
+
+    opened: dict[Part, Dataset | None] = {}
+    for part in parts:
+        opened[part] = None
+        if not part.path:
+            continue
+        try:
+            dataset = open_data(part.path)
+        except HeadraceError as error:
+            typer.echo(f"{error.problem}: where its samples lie is not known", err=True)
+            continue
+        if dataset.index.fingerprint == part.fingerprint:
+            opened[part] = dataset
+        else:
+            typer.echo(f"{part.path}: holds other data than the run's", err=True)
+
+    def origin_of(one: "Drawn") -> "tuple[Piece, ...]":
+        dataset = opened[one.part]
+        return () if dataset is None else dataset.origin(one.part.first + one.sample)
+
+    return origin_of
 
 
 def _pack_dataset(paths: list[Path], out: Path) -> "RepackSummary":

@@ -15,6 +15,7 @@
       attempts/<n>/nodes/<node>/metrics.jsonl  lines are events.Metric
       attempts/<n>/nodes/<node>/stacks/        Python stacks of ranks that hung
       attempts/<n>/nodes/<node>/flight/        NCCL's last collectives before a time-out, by torch
+      data.json                        which samples each step takes (data.recorded)
       checkpoints/
       report.{json,html,png}
 
@@ -70,6 +71,10 @@ class RunDir:
     @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data.json"
 
     def attempt(self, number: int) -> Path:
         return self.root / "attempts" / str(number)

@@ -26,6 +26,7 @@ from headrace.data.order import Blocks, Order, Sequential, Whole
 from headrace.data.pack import PackSummary, pack_text
 from headrace.data.packs import Packs, in_packs
 from headrace.data.plan import Asked, Plan, State, decode_state, planned, total_steps
+from headrace.data.recorded import record
 from headrace.data.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "open",
     "pack_text",
     "planned",
+    "record",
     "resume",
     "total_steps",
     "unigram_entropy",

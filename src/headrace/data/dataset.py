@@ -87,7 +87,8 @@ class Dataset:
     """``open`` makes it. ``root``: the file or folder that the index describes.
 
     ``split``: the part of the samples to offer, as fractions; ``(0, 0.9)`` and ``(0.9, 1)`` have
-    no sample in common (neighbouring windows of a text share one token).
+    no sample in common (neighbouring windows of a text share one token). ``first``: the number of
+    its first sample in the whole.
     """
 
     def __init__(
@@ -103,8 +104,8 @@ class Dataset:
         self.files = Files(root, index.describe, place=place)
         if index.header.packed and place is None:
             self.files.adopt(0, index.file)
-        self._first, stop = _split_range(split, index.header.samples)
-        self._length = stop - self._first
+        self.first, stop = _split_range(split, index.header.samples)
+        self._length = stop - self.first
         self._shape = index.tokens
         self._fill = self._choose_fill()
 
@@ -138,7 +139,7 @@ class Dataset:
         whole = self.index.fingerprint
         if self._length == self.index.header.samples:
             return whole
-        return f"{whole}:{self._first}-{self._first + self._length}"
+        return f"{whole}:{self.first}-{self.first + self._length}"
 
     def __len__(self) -> int:
         return self._length
@@ -162,7 +163,7 @@ class Dataset:
         """See ``Source``."""
         if len(indices) and not (indices.min() >= 0 and indices.max() < self._length):
             raise IndexError(f"sample indices must be in [0, {self._length})")
-        found = self.index.units.find(indices + self._first)
+        found = self.index.units.find(indices + self.first)
         return Places(indices.tolist(), *(column.tolist() for column in found))
 
     def fill(self, places: Found, buffers: Buffers) -> Filled:
@@ -174,7 +175,7 @@ class Dataset:
         """Where a sample comes from: documents of a text pack, else bytes of a file."""
         places = self.find(np.array([index], dtype=np.int64))
         if self._shape is not None:
-            start = (self._first + index) * self._shape.window
+            start = (self.first + index) * self._shape.window
             documents = self.index.documents(start, start + self._shape.window + 1)
             if documents:
                 return documents

@@ -15,6 +15,7 @@ HeadraceError
 +-- NotIndexed          012  exit 4  the data set has to be indexed first
 +-- DataChanged         013  exit 4  a file has another size than when it was indexed
 +-- TooMuchDamage       014  exit 1  more samples are damaged than were allowed to be left out
++-- NoPlan              016  exit 3  the run has written down no plan of its data
 """
 
 from pathlib import Path
@@ -206,3 +207,19 @@ class TooMuchDamage(HeadraceError):
         )
         self.left_out = left_out
         self.seen = seen
+
+
+class NoPlan(NotFound):
+    """A run has written down no plan of its data, or it cannot be read."""
+
+    code = "HR-DATA-016"
+
+    def __init__(self, run_dir: Path, error: Exception) -> None:
+        absent = isinstance(error, FileNotFoundError)
+        super().__init__(
+            f"{run_dir}: there is no plan of the data to be read",
+            why="data.json is not there: the run has drawn no batches from run.batches yet"
+            if absent
+            else f"data.json cannot be read: {error}",
+            remedy="for a loop of your own give the data set with --global-batch and --seed",
+        )

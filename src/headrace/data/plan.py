@@ -23,7 +23,7 @@ from headrace.data.batch_sizes import (
     steps_to,
 )
 from headrace.data.errors import StateMismatch
-from headrace.data.mixture import Segment, consumed_at, draws_at, reweighed
+from headrace.data.mixture import Draws, Segment, consumed_at, draws_at, reweighed
 from headrace.data.order import WHOLE, Indices, Order, derived_seed, indices_at
 
 V = TypeVar("V")
@@ -135,7 +135,7 @@ def positions_of(plan: Plan, step: int) -> tuple[int, int]:
 
 def samples_at(plan: Plan, positions: Indices) -> Indices:
     """The numbers of the samples at ``positions``, which ascend."""
-    draws = draws_at(plan.segments, derived_seed(plan.seed, MIXING), positions)
+    draws = draws_at_positions(plan, positions)
     samples = np.empty_like(positions)
     offset = 0
     for number, source in enumerate(plan.sources):
@@ -146,6 +146,11 @@ def samples_at(plan: Plan, positions: Indices) -> Indices:
             samples[places] = offset + indices_at(plan.order, seed, inner, source.length)
         offset += source.length
     return samples
+
+
+def draws_at_positions(plan: Plan, positions: Indices) -> Draws:
+    """The source of each sample, and the position in its stream."""
+    return draws_at(plan.segments, derived_seed(plan.seed, MIXING), positions)
 
 
 def consumed_of_sources(plan: Plan, position: int) -> tuple[int, ...]:

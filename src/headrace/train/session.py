@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from headrace import data
-from headrace.core.events import PhaseChanged, SessionEnded, StopAgreed
+from headrace.core.events import Noted, PhaseChanged, SessionEnded, StopAgreed
 from headrace.core.order import SessionSettings
 from headrace.core.records import to_builtins
 from headrace.core.rundir import RunDir
@@ -255,6 +255,7 @@ class Session:
         self._saved_s = time.monotonic()
         self._phase = AFTER_STEPS
         with batches.read(self._data_state) as source, self.phase("steps"):
+            self._record(batches, source)
             self.watch.lap()
             while self.step < total and not self._stop_or_save(tracked):
                 with self.watch.during("data"):
@@ -270,6 +271,15 @@ class Session:
                     return
                 self._finish_step(tracked, source)
             self._finish_steps(tracked)
+
+    def _record(self, batches: Batches, source: data.Batches) -> None:
+        """Write down which samples the steps take."""
+        if self.rank == 0:
+            try:
+                data.record(self.run_dir.data, batches.dataset, source.state)
+            except OSError as error:
+                text = f"no record of which samples steps take: {error}"
+                self._reporter.say(Noted(level="warning", text=text))
 
     def _finish_left_step(self) -> None:
         """Count the step that was left by ``break``, once it is clear that it was not an error."""
@@ -319,6 +329,8 @@ class Session:
             self._report(step_s, seconds)
 
     def _finish_steps(self, tracked: Tracked) -> None:
+        if self._source is not None:
+            self._data_state = self._source.state  # where another loop goes on
         if self._saving.newest_step != self.step:
             self._save(tracked, must=True)
 

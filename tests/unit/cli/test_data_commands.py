@@ -110,3 +110,42 @@ def test_stat_measures_samples(packed: Path) -> None:
     assert (said["samples"], said["least_bytes"], said["most_bytes"]) == (22, 18, 18)
     assert said["sizes"] == [{"low_bytes": 16, "high_bytes": 32, "samples": 22}]
     assert "bytes per sample: least 18, mean 18, most 18" in run("stat", packed)
+
+
+def test_which_samples_of_a_run_knows_every_step_and_source(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headrace import data
+    from headrace.data.errors import NoPlan
+
+    whole, part = data.open(packed), data.open(packed, split=(0.5, 1.0))
+    mixed = data.mix(all=whole, half=part)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(NoPlan) as caught:
+        run("which-samples", f"{folder}/", "--step", 1)
+    assert str(caught.value) == (
+        f"error HR-DATA-016: {folder}: there is no plan of the data to be read\n"
+        "  why: data.json is not there: the run has drawn no batches from run.batches yet\n"
+        "  fix: for a loop of your own give the data set with --global-batch and --seed"
+    )
+    weights = {0: {"all": 1}, 2: {"half": 1}}
+    asked = data.ask(mixed, global_batch={0: 5, 1: 30}, seed=7, weights=weights)
+    with data.batches(mixed, global_batch={0: 5, 1: 30}, seed=7, weights=weights) as stream:
+        drawn = [next(stream).indices.tolist() for _ in range(4)]
+    data.record(folder / "data.json", mixed, data.planned(asked))
+    for step, indices in enumerate(drawn, start=1):
+        said = json.loads(run("which-samples", f"{folder}/", "--step", step, "--json"))["samples"]
+        shift = {"all": 0, "half": 22}
+        assert [one["sample"] + shift[one["source"]] for one in said] == indices
+        assert {one["source"] for one in said} == ({"all"} if step <= 2 else {"half"})
+    assert said[0]["epoch"] == 2
+    assert said[0]["origin"] == run_origin(packed, said[0]["sample"] + 11)
+    lines = run("which-samples", f"{folder}/", "--step", 1).splitlines()
+    assert lines[0].split()[:2] == [str(drawn[0][0]), "all"]
+    packed.unlink()
+    assert run("which-samples", f"{folder}/", "--step", 1).split()[:2] == lines[0].split()[:2]
+
+
+def run_origin(packed: Path, sample: int) -> object:
+    return json.loads(run("show", packed, "--sample", sample, "--json"))["origin"]

@@ -1,0 +1,94 @@
+"""What a run has written down of its data: the plan of its steps, and where each data set lies.
+
+Rank 0 writes ``data.json`` into the run directory when it begins to draw batches and whenever the
+plan changes. With it ``which-samples`` answers for every step: what a later attempt did instead of
+an earlier one counts.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from headrace.core.records import DecodeError, Record, read_record, to_builtins, write_record
+from headrace.data.dataset import Dataset, Source
+from headrace.data.errors import NoPlan
+from headrace.data.mix import Mix
+from headrace.data.plan import State, decode_state, draws_at_positions, positions_of, samples_at
+
+
+class Part(Record, frozen=True, kw_only=True):
+    """Samples of the plan that lie in one data set, in the order of the plan's numbers.
+
+    ``first``: the number there of the first of them (a split begins somewhere). ``path`` is empty
+    where a data set is made by the program.
+    """
+
+    name: str
+    path: str
+    first: int
+    length: int
+    fingerprint: str
+
+
+class Recorded(Record, frozen=True, kw_only=True):
+    """``state``: a ``plan.State``, as JSON."""
+
+    state: object
+    parts: tuple[Part, ...]
+
+
+class Drawn(NamedTuple):
+    """One sample of a step: number ``sample`` of ``part``, in ``epoch`` of its source."""
+
+    part: Part
+    sample: int
+    epoch: int
+
+
+def parts_of(dataset: Source, name: str = "") -> tuple[Part, ...]:
+    """The data sets that ``dataset`` is made of."""
+    if isinstance(dataset, Mix):
+        return tuple(
+            part
+            for inner, source in zip(dataset.names, dataset.sources, strict=True)
+            for part in parts_of(source, f"{name}.{inner}" if name else inner)
+        )
+    if isinstance(dataset, Dataset):
+        path, first = str(dataset.path.absolute()), dataset.first
+        fingerprint = dataset.index.fingerprint
+    else:
+        path, first, fingerprint = "", 0, dataset.fingerprint
+    return (Part(name=name, path=path, first=first, length=len(dataset), fingerprint=fingerprint),)
+
+
+def record(path: Path, dataset: Source, state: State) -> None:
+    """Raise ``OSError``."""
+    write_record(path, Recorded(state=to_builtins(state), parts=parts_of(dataset)))
+
+
+def recorded(path: Path) -> tuple[State, tuple[Part, ...]]:
+    """Raise ``NoPlan``, or ``StateMismatch`` for one of another version."""
+    try:
+        found = read_record(path, Recorded)
+    except (OSError, DecodeError) as error:
+        raise NoPlan(path.parent, error) from error
+    return decode_state(found.state), found.parts
+
+
+def drawn_in(state: State, parts: tuple[Part, ...], step: int) -> Iterator[Drawn]:
+    """The samples of ``step`` (counted from 0) over all ranks, in their order."""
+    plan = state.plan
+    positions = np.arange(*positions_of(plan, step), dtype=np.int64)
+    draws = draws_at_positions(plan, positions)
+    lengths = np.array([source.length for source in plan.sources], dtype=np.int64)
+    epochs = draws.positions // lengths[draws.sources]
+    ends = np.cumsum([part.length for part in parts])
+    samples = samples_at(plan, positions)
+    numbers = np.searchsorted(ends, samples, side="right")
+    for number, sample, epoch in zip(
+        numbers.tolist(), samples.tolist(), epochs.tolist(), strict=True
+    ):
+        part = parts[number]
+        yield Drawn(part, sample - int(ends[number]) + part.length, epoch)
