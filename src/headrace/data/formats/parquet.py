@@ -7,10 +7,10 @@ to see at reading are those and verified bytes, never the file.
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from headrace.data.errors import DamagedData, NotADataset
-from headrace.data.formats import tables
+from headrace.data.formats import tables, thrift
 from headrace.data.formats.format import Decode, Options, Scan, Unit
 from headrace.data.formats.listing import any_of, legible, listing, located
 from headrace.data.formats.source import Source
@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".pq")
 MAGIC = b"PAR1"
-FOOTER_BYTES = 1 << 28
+FOOTER_BYTES = 1 << 26
+FILE_ROWS, ROW_GROUPS = 3, 4
+COLUMNS, GROUP_BYTES, GROUP_ROWS = 1, 2, 3
+COLUMN, ELSEWHERE = 3, (1, 8, 9)
+COMPRESSED_BYTES, DATA_PAGE, DICTIONARY_PAGE = 7, 9, 11
+"""Fields of FileMetaData, RowGroup, ColumnChunk and ColumnMetaData in parquet.thrift of
+apache/parquet-format."""
+
+
+class Footer(TypedDict):
+    """``starts``: where each row group begins, -1 for one without rows."""
+
+    footer: str
+    starts: list[int]
 
 
 class Parquet:
@@ -35,18 +48,14 @@ class Parquet:
         tables.pyarrow("Parquet")
         files = listing(path, SUFFIXES, options.glob)
         units: list[Unit] = []
-        footers: dict[str, str] = {}
+        footers: dict[str, Footer] = {}
         for number, name in enumerate(files):
             with Source(located(path, name)) as source:
                 footer = _footer(source)
-                try:
-                    groups = _groups(source, _metadata(footer), len(footer))
-                except tables.faults() as error:
-                    raise source.damaged(
-                        f"its footer cannot be read: {error}", source.size - len(footer)
-                    ) from None
+                groups = _groups(source, footer)
             units += [Unit(number, start, size, rows) for start, size, rows in groups if rows]
-            footers[legible(name)] = tables.to_text(footer)
+            starts = [start if rows else -1 for start, _, rows in groups]
+            footers[legible(name)] = {"footer": tables.to_text(footer), "starts": starts}
         largest = max((unit.size for unit in units), default=0)
         return Scan(
             files=files,
@@ -57,15 +66,15 @@ class Parquet:
 
     def decoder(self, meta: Mapping[str, Any]) -> Decode:
         tables.pyarrow("Parquet")
-        parsed: dict[str, tuple[pq.FileMetaData, dict[int, int]]] = {}
+        footers: Mapping[str, Footer] = meta["footers"]
+        parsed: dict[str, pq.FileMetaData] = {}
 
         def decode(data: memoryview, file: str, start: int) -> list[dict[str, Any]]:
+            known = footers[legible(file)]
             if file not in parsed:
-                found = _metadata(tables.from_text(meta["footers"][legible(file)]))
-                starts = {_extent(found, n)[0]: n for n in _filled(found)}
-                parsed[file] = found, starts
-            metadata, groups = parsed[file]
-            return _rows(metadata, groups[start], data, Path(file), start)
+                parsed[file] = _metadata(tables.from_text(known["footer"]))
+            number = known["starts"].index(start)
+            return _rows(parsed[file], number, data, Path(file), start)
 
         return decode
 
@@ -92,48 +101,46 @@ def _metadata(footer: bytes) -> "pq.FileMetaData":
     return pq.read_metadata(pa.BufferReader(MAGIC + footer))
 
 
-def _groups(
-    source: Source, metadata: "pq.FileMetaData", footer_bytes: int
-) -> list[tuple[int, int, int]]:
-    """(start, size, rows) of each row group, in order, apart from each other and from the
-    footer."""
-    tables.check_columns(source.path, metadata.schema.to_arrow_schema())
-    found, at = [], len(MAGIC)
-    for number in _filled(metadata):
-        group = metadata.row_group(number)
-        start, stop = _extent(metadata, number)
-        if not at <= start < stop <= source.size - footer_bytes:
-            raise source.damaged(f"row group {number} is not where it can be", start, stop)
-        tables.check_size(source.path, f"row group {number}", group.num_rows, group.total_byte_size)
-        found.append((start, stop - start, group.num_rows))
-        at = stop
-    if any(metadata.row_group(n).num_rows < 0 for n in range(metadata.num_row_groups)):
-        raise source.damaged("a row group has a negative number of rows")
-    if sum(rows for _, _, rows in found) != metadata.num_rows:
-        raise source.damaged(f"its row groups have not the {metadata.num_rows} rows it says")
+def _groups(source: Source, footer: bytes) -> list[tuple[int, int, int]]:
+    """(start, size, rows) of each row group, in order, apart from each other and from the footer;
+    of one without rows or columns, zeros."""
+    try:
+        tables.check_columns(source.path, _metadata(footer).schema.to_arrow_schema())
+        file = thrift.read_struct(footer)
+        found = [_extent(group) for group in file.get(ROW_GROUPS, [])]
+        sizes = [group.get(GROUP_BYTES, 0) for group in file.get(ROW_GROUPS, [])]
+        rows = file[FILE_ROWS]
+    except tables.faults() as error:
+        why = f"its footer cannot be read: {error}"
+        raise source.damaged(why, source.size - len(footer)) from None
+    if sum(count for _, _, count in found) != rows:
+        raise source.damaged(f"its row groups have not the {rows} rows it says")
+    at = len(MAGIC)
+    for number, ((start, size, count), held) in enumerate(zip(found, sizes, strict=True)):
+        if count:
+            if not at <= start < start + size <= source.size - len(footer):
+                raise source.damaged(f"row group {number} is not where it can be", start)
+            tables.check_size(source.path, f"row group {number}", count, held)
+            at = start + size
     return found
 
 
-def _filled(metadata: "pq.FileMetaData") -> list[int]:
-    """The row groups that have rows and columns."""
-    numbers = range(metadata.num_row_groups) if metadata.num_columns else range(0)
-    return [number for number in numbers if metadata.row_group(number).num_rows > 0]
-
-
-def _extent(metadata: "pq.FileMetaData", number: int) -> tuple[int, int]:
-    """(start, stop) of the pages of all columns of a row group; (0, 0) when they lie elsewhere."""
-    group = metadata.row_group(number)
+def _extent(group: thrift.Struct) -> tuple[int, int, int]:
+    """(start, size, rows) of the pages of all columns of a row group."""
+    rows = group[GROUP_ROWS]
+    if rows < 0:
+        raise ValueError("a row group has a negative number of rows")
     starts, stops = [], []
-    for place in range(group.num_columns):
-        column = group.column(place)
-        start = column.data_page_offset
-        if column.has_dictionary_page and 0 < column.dictionary_page_offset < start:
-            start = column.dictionary_page_offset
-        if column.file_path or column.total_compressed_size < 0:
-            return 0, 0
+    for column in group[COLUMNS] if rows else ():
+        if any(field in column for field in ELSEWHERE):
+            raise ValueError("a column is encrypted, or lies in another file")
+        pages = column[COLUMN]
+        start = pages[DATA_PAGE]
+        if 0 < pages.get(DICTIONARY_PAGE, 0) < start:
+            start = pages[DICTIONARY_PAGE]
         starts.append(start)
-        stops.append(start + column.total_compressed_size)
-    return (min(starts), max(stops)) if starts else (0, 0)
+        stops.append(start + max(0, pages[COMPRESSED_BYTES]))
+    return (min(starts), max(stops) - min(starts), rows) if starts else (0, 0, 0)
 
 
 def _rows(

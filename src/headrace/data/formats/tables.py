@@ -34,9 +34,11 @@ def pyarrow(needed_for: str) -> ModuleType:
 
 
 def faults() -> tuple[type[Exception], ...]:
-    """What pyarrow raises for bytes that it cannot read."""
+    """What pyarrow raises for bytes that it cannot read, and what is raised by looking for fields
+    in what it could."""
     arrow = pyarrow("Arrow").ArrowException
-    return arrow, OSError, MemoryError, ValueError, ArithmeticError, RecursionError
+    missing = LookupError, AttributeError, TypeError
+    return arrow, OSError, MemoryError, ValueError, ArithmeticError, RecursionError, *missing
 
 
 def to_text(data: bytes) -> str:
