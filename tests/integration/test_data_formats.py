@@ -139,3 +139,11 @@ def test_files_that_were_cut_or_emptied_are_detected_or_do_not_matter(written: W
         path.unlink()
         detected_or_equal(written)
         path.write_bytes(content)
+
+
+def test_large_groups_are_advised_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = WRITERS["parquet"](tmp_path, random.Random(1), SAMPLES)
+    assert data.index_path(written.path).advice == ()
+    monkeypatch.setattr("headrace.data.indexing._LARGE_GROUP_BYTES", 1)
+    (advice,) = data.index_path(written.path).advice
+    assert advice.startswith("samples lie in groups of up to 0 MiB")

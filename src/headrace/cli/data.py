@@ -66,6 +66,8 @@ def index(
         f"files, {summary.data_bytes:,} bytes hashed; index {summary.index} "
         f"({summary.index_bytes:,} bytes)"
     )
+    for advice in summary.advice:
+        typer.echo(f"advice: {advice}", err=True)
 
 
 @app.command()

@@ -29,10 +29,11 @@ from headrace.data.units import Columns
 _UNITS_AT_ONCE = 2048
 _PIECE_BYTES = 16 << 20
 THREADS = 4
+_LARGE_GROUP_BYTES = 64 << 20
 
 
 class IndexSummary(Record, frozen=True, kw_only=True):
-    """What was indexed."""
+    """What was indexed. ``advice``: what will make reading slow, and what to do about it."""
 
     path: str
     index: str
@@ -43,6 +44,7 @@ class IndexSummary(Record, frozen=True, kw_only=True):
     files: int
     data_bytes: int
     index_bytes: int
+    advice: tuple[str, ...] = ()
 
 
 class _Batch(NamedTuple):
@@ -73,11 +75,12 @@ def index_path(
     place = out or writable_place(path, os.environ)
     place.parent.mkdir(parents=True, exist_ok=True)
     files = Files(path, described.__getitem__)
-    done_bytes = 0
+    done_bytes, largest_group = 0, 0
     with written(place) as file, IndexWriter(place.parent) as writer:
         for batch in _hashed(files, iter(scan.units), threads):
             writer.add(batch.columns)
             done_bytes += batch.size_bytes
+            largest_group = max(largest_group, _largest_group(batch.columns))
             if progress is not None:
                 progress(done_bytes, max(done_bytes, sum(sizes)))
         header = writer.finish(
@@ -103,6 +106,22 @@ def index_path(
         files=len(sizes),
         data_bytes=done_bytes,
         index_bytes=header.file_bytes,
+        advice=_advice(largest_group),
+    )
+
+
+def _largest_group(columns: Columns) -> int:
+    """Bytes of the largest unit of more than one sample."""
+    return int(columns.sizes[columns.rows > 1].max(initial=0))
+
+
+def _advice(largest_group: int) -> tuple[str, ...]:
+    if largest_group < _LARGE_GROUP_BYTES:
+        return ()
+    return (
+        f"samples lie in groups of up to {largest_group >> 20} MiB, and a whole group is read for "
+        "one of them: write the files again with 1,000 rows or so in a group, or draw batches in "
+        "blocks (data.Blocks)",
     )
 
 

@@ -56,12 +56,10 @@ class Arrow:
                 prefix, batches = _read(source)
             chosen[legible(name)] = prefixes.setdefault(prefix, len(prefixes))
             units += [Unit(number, start, size, rows) for start, size, rows in batches]
-        largest = max((unit.size for unit in units), default=0)
         return Scan(
             files=files,
             units=units,
             meta={"prefixes": [tables.to_text(prefix) for prefix in prefixes], "files": chosen},
-            advice=tables.advice("record batch", largest),
         )
 
     def decoder(self, meta: Mapping[str, Any]) -> Decode:

@@ -43,14 +43,11 @@ class Scan:
 
     ``meta["tokens"]``, where there is one, is ``{"dtype": "<u2", "window": W, "vocab": V}``:
     each unit is then one row of W + 1 tokens, and is read straight into a batch's memory.
-
-    ``advice`` is what will make reading slow, and what to do about it: a sentence each.
     """
 
     files: Sequence[str]
     units: Iterable[Unit]
     meta: Meta = field(default_factory=dict)
-    advice: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,12 +56,10 @@ class Parquet:
             units += [Unit(number, start, size, rows) for start, size, rows in groups if rows]
             starts = [start if rows else -1 for start, _, rows in groups]
             footers[legible(name)] = {"footer": tables.to_text(footer), "starts": starts}
-        largest = max((unit.size for unit in units), default=0)
         return Scan(
             files=files,
             units=units,
             meta={"footers": footers},
-            advice=tables.advice("row group", largest),
         )
 
     def decoder(self, meta: Mapping[str, Any]) -> Decode:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 MOST_ROWS = 1 << 24
 MOST_BYTES = 1 << 32
 """What one row group or record batch may hold, unpacked: a few bytes can claim anything."""
-LARGE_BYTES = 1 << 26
-"""From here on, reading one row of a group in random order is slow."""
 
 
 def pyarrow(needed_for: str) -> ModuleType:
@@ -73,17 +71,6 @@ def check_size(path: Path, what: str, rows: int, size: int) -> None:
             why=f"it is read whole, and at most {MOST_ROWS} rows in {MOST_BYTES} bytes can be",
             remedy="write it again with groups of 1,000 rows or so",
         )
-
-
-def advice(what: str, largest: int) -> list[str]:
-    """A word on groups that are large. ``what``: "row group"."""
-    if largest < LARGE_BYTES:
-        return []
-    size = f"{largest / (1 << 20):.0f} MiB"
-    return [
-        f"the largest {what} has {size}, and is read whole for one sample of it: write the files "
-        f"again with 1,000 rows or so in each {what}, or shuffle by blocks"
-    ]
 
 
 def rows_of(table: "pa.Table | pa.RecordBatch") -> list[dict[str, Any]]:

@@ -163,11 +163,14 @@ def _members(read: Read, size: int, path: Path, *, whole: bool = True) -> Iterat
 
 
 def _parse(header: bytes, at: int, path: Path) -> tuple[bytes, str, int]:
-    """(type, name, size) of one header whose checksum is right."""
-    plain = header[:148] + b" " * 8 + header[156:]
-    wanted = _number(header[148:156], at, path)
-    if wanted not in (sum(plain), sum(byte - 256 if byte > 127 else byte for byte in plain)):
-        raise _damaged(path, "the checksum of a tar header is wrong", at, at + BLOCK)
+    """(type, name, size) of one header whose checksum, of bytes with or without sign, is right."""
+    field = header[148:156]
+    wanted = _number(field, at, path)
+    found = sum(header) - sum(field) + 8 * ord(" ")
+    if wanted != found:
+        high = sum(byte > 127 for byte in header[:148] + header[156:])
+        if wanted != found - 256 * high:
+            raise _damaged(path, "the checksum of a tar header is wrong", at, at + BLOCK)
     name = header[:100].split(b"\0")[0]
     prefix = header[345:500].split(b"\0")[0]
     if header[257:263] == b"ustar\0" and prefix:

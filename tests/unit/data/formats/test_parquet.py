@@ -158,16 +158,6 @@ def test_a_row_group_with_too_many_rows_is_refused(
     assert "row group 0 has 100 rows" in refusal(path).problem
 
 
-def test_large_row_groups_are_advised_about(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write(tmp_path / "x.parquet", {"a": list(range(100))})
-    assert not Parquet().scan(path, Options()).advice
-    monkeypatch.setattr(tables, "LARGE_BYTES", 10)
-    (advice,) = Parquet().scan(path, Options()).advice
-    assert advice.startswith("the largest row group has ")
-
-
 def test_columns_that_python_cannot_hold_are_refused(tmp_path: Path) -> None:
     times = pa.array([[1]], pa.list_(pa.timestamp("ns")))
     path = write(tmp_path / "x.parquet", {"t": times})
