@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.cli import data_cache
+
 if TYPE_CHECKING:
     from headrace.data.dataset import Dataset
     from headrace.data.index import Piece
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from headrace.data.repack import RepackSummary
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make and inspect data sets.")
+app.add_typer(data_cache.app, name="cache")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print for a program.")]
 DataPath = Annotated[

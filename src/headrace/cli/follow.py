@@ -17,7 +17,8 @@ _PIECE_BYTES = 1 << 20
 
 
 class LogLine(NamedTuple):
-    """``stream`` is o or e. ``text`` as written, without the newline."""
+    """``stream`` is o or e. ``text`` as written, without the newline. ``rank``: -1 for what ran on
+    the node before its ranks."""
 
     rank: int
     stream: str
@@ -82,7 +83,7 @@ def parse(line: bytes) -> LogLine:
     """A line that is not in the form is shown whole, as rank 0's."""
     rank, _, rest = line.partition(b" ")
     stream, _, text = rest.partition(b" ")
-    if not rank.isdigit() or stream not in (b"o", b"e"):
+    if not rank.removeprefix(b"-").isdigit() or stream not in (b"o", b"e"):
         return LogLine(0, "o", line)
     return LogLine(int(rank), stream.decode(), text)
 

@@ -67,9 +67,10 @@ class Printer:
     def show(self, follower: "Lines") -> bool:
         """Whether there was anything new to print."""
         lines = [line for line in follower.lines() if self._rank in (None, line.rank)]
-        self._seen.update(line.rank for line in lines)
+        self._seen.update(line.rank for line in lines if line.rank >= 0)
         for line in lines:
-            mark = f"[{self._prefix}{line.rank}] " if len(self._seen) > 1 or self._prefix else ""
+            name = f"{self._prefix}{line.rank}" if line.rank >= 0 else self._prefix.rstrip(":")
+            mark = f"[{name}] " if name and (len(self._seen) > 1 or self._prefix) else ""
             stream = sys.stderr if line.stream == "e" else sys.stdout
             stream.buffer.write(mark.encode() + line.text + b"\n")
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,6 +68,9 @@ def _facts(
 ) -> "Iterator[tuple[str, str]]":
     from headrace.cli.explain import expected
     from headrace.cli.table import ago
+    from headrace.core.rundir import RunDir
+    from headrace.core.staged import in_words, latest
+    from headrace.core.states import State
     from headrace.schedule.request import describe
 
     run = found.run
@@ -90,6 +94,9 @@ def _facts(
         yield "exit code", str(run.exit_code)
     elif run.started_s is not None:
         yield "runs for", ago(run.started_s, now_s)
+    if run.state is State.RUNNING:
+        for event in latest(RunDir(Path(run.run_dir))):
+            yield "data", in_words(event)
     yield "directory", run.run_dir
 
 

@@ -152,6 +152,37 @@ class TreeKilled(Tagged, frozen=True, kw_only=True):
     detail: str
 
 
+class Staging(Tagged, frozen=True, kw_only=True):
+    """Data is being copied to a node. ``waits_for``: a run that copies to that node just now."""
+
+    node: str
+    source: str
+    tier: str
+    near_bytes: int
+    size_bytes: int
+    waits_for: str | None = None
+
+
+class Staged(Tagged, frozen=True, kw_only=True):
+    """A node has what it gets of a source before ranks start.
+
+    ``tree``: a copy of the whole source; None: the source itself is to be read. ``root``: where
+    ``headrace.data`` finds copies of its files, whole or not. ``copied_bytes``: now, the others of
+    ``near_bytes`` were there. ``why``: what kept the rest from being copied.
+    """
+
+    node: str
+    source: str
+    tier: str
+    tree: str | None
+    root: str | None
+    size_bytes: int
+    near_bytes: int
+    copied_bytes: int
+    seconds: float
+    why: str | None = None
+
+
 class Metered(Tagged, frozen=True, kw_only=True):
     """A lead has gone: so much have counters measured for all attempts of the run so far."""
 
@@ -239,6 +270,8 @@ Event = (
     | NodeLost
     | NodeFinding
     | TreeKilled
+    | Staging
+    | Staged
     | Metered
     | StopAsked
     | StopAgreed
@@ -328,6 +361,8 @@ Up = (
     | Restored
     | StopAgreed
     | SessionEnded
+    | Staging
+    | Staged
     | Noted
 )
 

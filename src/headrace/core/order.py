@@ -49,6 +49,13 @@ class SessionSettings(Record, frozen=True, kw_only=True):
     layout: dict[str, int | str] | None = None
 
 
+class DataPlace(Record, frozen=True, kw_only=True):
+    """One source of data. ``tier``: where nodes copy it before ranks start; None: nowhere."""
+
+    source: str
+    tier: str | None = None
+
+
 class Order(Record, frozen=True, kw_only=True):
     """Everything a lead needs.
 
@@ -81,6 +88,7 @@ class Order(Record, frozen=True, kw_only=True):
     environment_file: str
     session: SessionSettings
     setup: str | None
+    data: tuple[DataPlace, ...] = ()
     time_limit_s: float | None
     time_used_s: float
     stop_grace_s: float

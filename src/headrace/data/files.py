@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from headrace.data.errors import DamagedData, DataChanged, DataNotFound, NotADataset
 
@@ -66,8 +67,16 @@ class DataFile:
             raise self.damaged(str(error), start, len(memory)) from error
 
 
-Place = Callable[[str, Path], Path]
-"""(name in the index, path of the file) -> where to read it: itself, or a verified copy of it."""
+class Place(Protocol):
+    """Where files of a data set are read: where they lie, or a copy nearby."""
+
+    def __call__(self, name: str, path: Path) -> Path:
+        """``name``: in the index; ``path``: where the file lies."""
+        ...
+
+    def distrust(self, name: str) -> None:
+        """The copy has wrong bytes: from now on give the file itself."""
+        ...
 
 
 class Files:
@@ -99,6 +108,17 @@ class Files:
     def adopt(self, number: int, file: DataFile) -> None:
         """Use a file that is open already."""
         self._open[number] = file
+
+    def distrust(self, number: int, file: DataFile) -> bool:
+        """Bytes of ``file`` were wrong: read the source from now on. False when it is that."""
+        name, path = self.path(number)
+        if self._place is None or file.path == path:
+            return False
+        self._place.distrust(name)
+        with self._lock:
+            if self._open.get(number) is file:
+                del self._open[number]
+        return True
 
     def close(self) -> None:
         with self._lock:

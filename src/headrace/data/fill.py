@@ -203,25 +203,28 @@ def _differing(files: Files, places: Places, rows: list[memoryview]) -> list[int
 
 
 def _second_reading(files: Files, places: Places, number: int, memory: memoryview) -> Damage | None:
-    """Read one unit with care; None when it is right after all.
+    """Read one unit with care, where a copy is wrong of the source; None when it is right.
 
     Raise what is no damage of this unit: a file that is closed, gone or has changed.
     """
     file = files.get(places.files[number])
-    start = places.starts[number]
+    why = _wrong(file, places, number, memory)
+    if why is not None and files.distrust(places.files[number], file):
+        file = files.get(places.files[number])
+        why = _wrong(file, places, number, memory)
+    return None if why is None else damage_at(file, places, number, why)
+
+
+def _wrong(file: DataFile, places: Places, number: int, memory: memoryview) -> str | None:
     try:
-        file.read_into(memory, start)
+        file.read_into(memory, places.starts[number])
     except EOFError as error:
-        why = str(error)
+        return str(error)
     except OSError as error:
         if not file.close.alive:
             raise
-        why = f"reading failed: {error.strerror}"
-    else:
-        if _hash(memory) == places.digests[number]:
-            return None
-        why = _DIFFERS
-    return damage_at(file, places, number, why)
+        return f"reading failed: {error.strerror}"
+    return None if _hash(memory) == places.digests[number] else _DIFFERS
 
 
 def damage_at(file: DataFile, places: Places, number: int, why: str) -> Damage:

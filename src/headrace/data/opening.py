@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from headrace.data.cache.resolve import copies_of
 from headrace.data.dataset import Dataset
 from headrace.data.errors import DataNotFound, NotADataset, NotIndexed
 from headrace.data.files import DataFile, Place
@@ -22,11 +23,13 @@ def open(
 ) -> Dataset:
     """Open a data set for reading; ``split`` offers a part of it, as fractions of its samples.
 
-    ``place`` says where to read a file instead, for a verified copy of it. Raise ``DataNotFound``,
+    ``place`` says where to read a file instead, for a copy of it; by itself it finds those that
+    were staged for the run. Raise ``DataNotFound``,
     ``NotADataset``, ``NotIndexed``, ``DataChanged``, ``DamagedData``, ``BatchesRefused`` (bad
     split), ``PackageMissing``.
     """
     where = Path(path)
+    place = place or copies_of(where, environ)
     if not where.exists():
         raise DataNotFound(where)
     if where.is_file() and _is_ours(where):

@@ -22,19 +22,21 @@ from headrace.core.events import (
     Event,
     Heartbeat,
     NodeSample,
+    Noted,
     Placed,
     RankExited,
     RankStarted,
+    Staged,
     StopAsked,
     StopBy,
     TreeKilled,
     Up,
 )
 from headrace.core.order import Order, Placement, RankPlace
-from headrace.core.process import become_subreaper, identify, send_signal
+from headrace.core.process import become_subreaper
 from headrace.core.records import decode, encode, read_record
 from headrace.core.rundir import EventWriter, RunDir
-from headrace.launch import probe, tree, wire
+from headrace.launch import before, probe, tree, wire
 from headrace.launch import rank as ranks
 from headrace.launch.facts import Neighbour
 from headrace.launch.found import find
@@ -47,9 +49,6 @@ from headrace.launch.reach import Answerer, socket_interfaces, unreached
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 _SAMPLE_S = 1.0
-_SETUP_RANK = -1
-_CLEAR_ROUNDS = 100
-_CLEAR_PAUSE_S = 0.05
 
 
 class Agent:
@@ -83,7 +82,10 @@ class Agent:
             signal.signal(number, lambda *_: None)  # the wakeup descriptor carries it to the loop
         self._selector.register(self._signals, selectors.EVENT_READ, self._hear_signal)
         self._ranks: dict[int, Rank] = {}
+        self._before: list[before.Step] = []
         self._setup: Rank | None = None
+        self._staged: list[Staged] = []
+        self._because = ""
         self._launch: wire.Launch | None = None
         self._log: LogFile | None = None
         self._metrics: LogFile | None = None
@@ -129,6 +131,7 @@ class Agent:
         if now_s >= self._next_beat_s:
             self._channel.send(wire.Beat())
             self._next_beat_s = now_s + wire.BEAT_S
+            before.keep(self._order.run_id, self._staged)
             if now_s - self._heard_lead_at_s > wire.SILENCE_S:
                 self._lose_lead()
         if self._sampler is not None and now_s >= self._next_sample_s:
@@ -268,34 +271,36 @@ class Agent:
             (folder / "flight").mkdir(exist_ok=True)
         self._sampler = Sampler(cpus=len(placed.cpus), gpus=placed.gpus)
         self._next_sample_s = 0.0
-        if self._order.setup is not None:
-            self._setup = self._start_setup(self._order.setup, placed)
-        else:
-            self._start_ranks()
+        self._staged, self._because = [], ""
+        self._before = before.steps(self._run, self._order, self._node, self._submitter())
+        self._go_on()
 
-    def _start_setup(self, setup: str, placed: Placed) -> Rank:
+    def _go_on(self) -> None:
+        """With what comes before the ranks, one after the other; then with them."""
+        if not self._before:
+            self._start_ranks()
+            return
+        step, placed = self._before.pop(0), self._placed()
         place = RankPlace(
-            rank=_SETUP_RANK,
+            rank=before.RANK,
             local_rank=0,
             node=self._node,
             node_rank=self._placement().nodes.index(placed),
             cpus=placed.cpus,
             gpus=placed.gpus,
         )
-        started = self._start_one(("/bin/bash", "-c", setup), place)
-        self._selector.register(started.pidfd, selectors.EVENT_READ, self._setup_ended)
-        return started
+        self._setup = self._start_one(step.argv, place, step.environment)
+        watch = self._call(self._step_ended, self._setup, step.what)
+        self._selector.register(self._setup.pidfd, selectors.EVENT_READ, watch)
 
-    def _setup_ended(self) -> None:
-        assert self._setup is not None
-        code = self._take_exit_code(self._setup)
+    def _step_ended(self, step: Rank, what: str) -> None:
+        code = self._take_exit_code(step)
         self._setup = None
         if code == 0:
-            self._start_ranks()
+            self._go_on()
         else:
-            self._channel.send(
-                wire.NotStarted(detail=f"setup ended with exit code {code}", exit_code=abs(code))
-            )
+            detail = f"{what} ended with exit code {code}{self._because}"
+            self._channel.send(wire.NotStarted(detail=detail, exit_code=abs(code)))
 
     def _start_ranks(self) -> None:
         places = [place for place in self._placement().ranks if place.node == self._node]
@@ -308,9 +313,11 @@ class Agent:
                 RankStarted(rank=place.rank, pid=started.pid, cpus=place.cpus, gpus=place.gpus)
             )
 
-    def _start_one(self, argv: tuple[str, ...], place: RankPlace) -> Rank:
+    def _start_one(
+        self, argv: tuple[str, ...], place: RankPlace, own: Mapping[str, str] | None = None
+    ) -> Rank:
         assert self._launch is not None
-        environment = rank_environment(
+        environment = own or rank_environment(
             order=self._order,
             placement=self._launch.placement,
             place=place,
@@ -319,7 +326,7 @@ class Agent:
             run_dir=self._run.root,
             submitter={**self._network, **self._submitter()},
             found=None if self._found is None else self._found.environment,
-        )
+        ) | before.data_environment(self._order.data, self._staged)
         started = ranks.start(
             argv, place=place, environment=environment, workdir=self._order.workdir
         )
@@ -336,6 +343,8 @@ class Agent:
         self._write(RankExited(rank=rank.place.rank, exit_code=code))
         self._channel.send(wire.RankGone(rank=rank.place.rank, exit_code=code))
         if not self._ranks:
+            for text in before.damaged_copies(self._staged):
+                self._write(Noted(level="warning", text=text))
             self._flush_files()
 
     def _take_exit_code(self, rank: Rank) -> int:
@@ -412,6 +421,10 @@ class Agent:
                 self._metric(step)
         else:
             self._write(message)
+        if rank is self._setup:
+            self._staged += [message] if isinstance(message, Staged) else []
+            self._because = f": {message.text}" if isinstance(message, Noted) else ""
+            return
         rank.step = max(rank.step, getattr(message, "step", -1))
         self._channel.send(wire.Spoke(rank=rank.place.rank, step=rank.step))
 
@@ -463,20 +476,6 @@ def hold_port() -> socket.socket:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     held.bind(("", 0))
     return held
-
-
-def clear_node(run: RunDir, node: str) -> None:
-    """Kill what an agent before us, started by other hands, may have left of the run on this node.
-
-    What cannot be killed is a finding of the checks.
-    """
-    for _ in range(_CLEAR_ROUNDS):
-        left = probe.ranks_left(run.root, node)
-        if not left:
-            return
-        for process in filter(None, map(identify, left)):
-            send_signal(process, signal.SIGKILL)
-        time.sleep(_CLEAR_PAUSE_S)
 
 
 def serve(run: RunDir, node: str, host: str, port: int, guard_pid: int) -> bool:

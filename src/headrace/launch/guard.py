@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
     if node.startswith("$"):
         node = os.environ[node[1:]]
     os.environ["HEADRACE_RUN_DIR"] = str(run.root)
-    agent.clear_node(run, node)
+    tree.clear_node(run, node)
     code = watch(run, node, host, int(port))
     if code == LEAD_LOST and (then := read_record(run.order, Order).orphaned):
         os.execvp(then[0], then)

@@ -9,9 +9,13 @@ import signal
 import time
 from collections.abc import Callable, Collection
 
-from headrace.core.process import children_by_parent
+from headrace.core.process import children_by_parent, identify, send_signal
+from headrace.core.rundir import RunDir
+from headrace.launch.probe import ranks_left
 
 _PAUSE_S = 0.005
+_NODE_ROUNDS = 100
+_NODE_PAUSE_S = 0.05
 
 
 def below(pid: int, *, spare: Collection[int] = ()) -> list[int]:
@@ -72,3 +76,17 @@ def reap(*, spare: Collection[int] = (), on_exit: Callable[[int, int], None] | N
                 on_exit(pid, os.waitstatus_to_exitcode(status))
             if child != -1:
                 break
+
+
+def clear_node(run: RunDir, node: str) -> None:
+    """Kill what an agent before us, started by other hands, may have left of the run on this node.
+
+    What cannot be killed is a finding of the checks.
+    """
+    for _ in range(_NODE_ROUNDS):
+        left = ranks_left(run.root, node)
+        if not left:
+            return
+        for process in filter(None, map(identify, left)):
+            send_signal(process, signal.SIGKILL)
+        time.sleep(_NODE_PAUSE_S)

@@ -17,12 +17,15 @@ from headrace.core.events import (
     Released,
     Requeued,
     Restored,
+    Staged,
+    Staging,
     Started,
     StopAgreed,
     StopAsked,
     Submitted,
     TreeKilled,
 )
+from headrace.core.staged import in_words
 
 
 def sentence(event: Event) -> str | None:
@@ -73,6 +76,8 @@ def _of_ranks(event: Event) -> str | None:
             return f"killed {len(pids)} processes left behind: {detail}"
         case StopAgreed(rank=0, step=step):
             return f"all ranks stop after step {step:,}"
+        case Staging() | Staged():
+            return in_words(event)
         case PhaseChanged(rank=0, phase=phase) if phase not in ("init", "steps"):
             return f"phase {phase}"
         case CheckpointSaved(rank=0, step=step, stall_s=stall_s):

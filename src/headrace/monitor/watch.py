@@ -3,6 +3,7 @@
 ``Follower`` reads; ``Frame`` is what a screen needs. Memory stays bounded however long the run is.
 """
 
+import contextlib
 from collections import deque
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from headrace.core.events import (
     PhaseChanged,
     Requeued,
     SessionEnded,
+    Staged,
+    Staging,
     Started,
     StepMetric,
     Submitted,
@@ -89,6 +92,7 @@ class Follower:
         self._losses: deque[tuple[int, int, float]] = deque(maxlen=_LOSSES)
         self._recent: deque[StepMetric] = deque(maxlen=_RATES)
         self._said: deque[Said] = deque(maxlen=_EVENTS)
+        self._staging: dict[tuple[str, str], Said] = {}
         self._limit_s: float | None = None
         self._total_steps: int | None = None
         self._order_read = False
@@ -176,7 +180,13 @@ class Follower:
     def _hear(self, entry: Entry) -> None:
         text = sentence(entry.event)
         if text is not None:
-            self._said.append(Said(time_s=entry.time_s, text=text))
+            said = Said(time_s=entry.time_s, text=text)
+            if isinstance(entry.event, Staging | Staged):  # how far it has come, in one line
+                key = (entry.event.node, entry.event.source)
+                with contextlib.suppress(ValueError):
+                    self._said.remove(self._staging.get(key, said))
+                self._staging[key] = said
+            self._said.append(said)
         match entry.event:
             case Submitted() | Requeued():
                 self._state, self._ended_s = State.PENDING, None

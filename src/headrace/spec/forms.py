@@ -21,6 +21,7 @@ _IMAGE_SCHEMES = ("docker", "oras", "library", "shub", "podman", "https")
 _IMAGE = re.compile(r"(?:([a-z]+)://)?[A-Za-z0-9._~/-][A-Za-z0-9._~/:@#+-]*", re.ASCII)
 _OPTION = re.compile(r"[a-z][a-z0-9-]+", re.ASCII)
 
+STAGE_WORDS = ("nvme", "memory")
 RESTART_WORDS = ("preempt", "node", "hang", "oom", "error", "time")
 SBATCH_FIELDS = {
     "nodes": "nodes",

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from headrace.core.order import SessionSettings
+from headrace.core.order import DataPlace, SessionSettings
 from headrace.spec import amounts, forms
 from headrace.spec.naming import name_of
 from headrace.spec.origin import Origin, conflict_error, first_error
@@ -497,6 +497,16 @@ class JobSpec(Part):
     def restart_given(self) -> bool:
         """Whether the description itself says when to restart."""
         return "restart" in self.model_fields_set
+
+    def data_places(self) -> tuple[DataPlace, ...]:
+        """What the run's nodes are told of its data: whole paths."""
+        return tuple(
+            DataPlace(
+                source=one.source if "://" in one.source else str(self.workdir / one.source),
+                tier=one.stage,
+            )
+            for one in self.data
+        )
 
     def session(self) -> SessionSettings:
         """What the ranks' training session is told."""

@@ -80,13 +80,21 @@ class DataSource(Part):
     ]
     stage: Annotated[
         str | None,
-        _Token,
+        BeforeValidator(forms.words(forms.STAGE_WORDS, "a tier")),
         Field(
             title="tier",
-            description="Tier the data is copied to before the start.",
-            examples=["nvme"],
+            description="Where each node copies the data before ranks start.",
+            examples=["nvme", "memory"],
         ),
     ] = None
+
+    @model_validator(mode="after")
+    def _a_path_if_staged(self) -> Self:
+        if self.stage is not None and "://" in self.source:
+            rule = "what is staged is a file or folder that nodes can read"
+            fix = "remove stage, or give source a path"
+            raise forms.Conflict("is no path", rule=rule, fix=fix, at=("source",))
+        return self
 
 
 class Every(Part):

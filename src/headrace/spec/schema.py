@@ -9,12 +9,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from headrace.spec.amounts import LAYOUT_KEYS
-from headrace.spec.forms import RESTART_WORDS
+from headrace.spec.forms import RESTART_WORDS, STAGE_WORDS
 from headrace.spec.job import FRAMEWORKS, JobSpec
 from headrace.spec.origin import WRITTEN
 from headrace.spec.parts import Every, GpuRequest, NodeRange, Until
 
-_WORDS = {"framework": FRAMEWORKS, "restart.on": RESTART_WORDS}
+_WORDS = {"framework": FRAMEWORKS, "restart.on": RESTART_WORDS, "data[].stage": STAGE_WORDS}
 _DEFAULTS = {
     "name": "from the program",
     "interpreter": "the script's `#!` line",

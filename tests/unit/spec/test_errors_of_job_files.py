@@ -291,6 +291,18 @@ CASES = {
         "  why: data[0].source is needed here\n"
         "  fix: source: /lustre/corpus (under data[0])",
     ),
+    "a tier that is none": (
+        "run: a\ndata: [{source: /d, stage: nvm}]\n",
+        'error HR-SPEC-003: job.yaml:2: data[0].stage: "nvm" is not a tier\n'
+        "  why: a tier is one of nvme, memory\n"
+        "  fix: stage: nvme (under data[0])",
+    ),
+    "a staged source that is no path": (
+        "run: a\ndata: [{source: s3://bucket/d, stage: nvme}]\n",
+        "error HR-SPEC-005: job.yaml:2: data[0].source: is no path\n"
+        "  why: what is staged is a file or folder that nodes can read\n"
+        "  fix: remove stage, or give source a path",
+    ),
     "a Slurm option that has a field": (
         "run: a\nslurm: {sbatch: {time: 60}}\n",
         "error HR-SPEC-005: job.yaml:2: slurm.sbatch.time: time has a field of its own\n"

@@ -49,6 +49,7 @@ def make_order(
         environment_file=str(run.environment),
         session=spec.session(),
         setup=spec.setup,
+        data=spec.data_places(),
         time_limit_s=asked.limit_s,
         time_used_s=history.lead_time_s,
         stop_grace_s=stop_grace_s(spec.checkpoint.grace_s, asked.limit_s),

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 REFUSED_FIELDS = (
     *(
         "image: docker://...",
-        "data.stage",
         "constraint",
         "framework",
         "restart.on: time",
@@ -124,14 +123,6 @@ def require_possible(spec: "JobSpec", site: Site) -> None:
             why="here a time limit is of the whole run; only on Slurm it is of each start",
             remedy="leave time out of restart.on, and give the run the time that it needs in all",
         )
-    for source in spec.data:
-        if source.stage is not None:
-            raise FieldRefused(
-                "data.stage",
-                source.stage,
-                why="the local engine copies no data before the start",
-                remedy=f"remove stage; {source.source} is read in place",
-            )
     if spec.framework not in _FRAMEWORKS:
         raise FieldRefused(
             "framework",

@@ -20,7 +20,7 @@ from headrace.spec.write import to_yaml
 if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
 
-REFUSED_FIELDS = ("image: docker://...", "data.stage", "framework")
+REFUSED_FIELDS = ("image: docker://...", "framework")
 _FRAMEWORKS = ("torch", "mpi", "none")
 
 
@@ -29,14 +29,6 @@ def require_possible(spec: "JobSpec", facts: Facts) -> None:
     refusal = refusal_of(spec)
     if spec.image is not None and refusal is not None:
         raise NotOnSlurm("image", spec.image, why=refusal.why, remedy=refusal.remedy)
-    for source in spec.data:
-        if source.stage is not None:
-            raise NotOnSlurm(
-                "data.stage",
-                source.stage,
-                why="no data is copied before the start",
-                remedy=f"remove stage; {source.source} is read in place",
-            )
     if spec.framework not in _FRAMEWORKS:
         raise NotOnSlurm(
             "framework",

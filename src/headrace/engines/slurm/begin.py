@@ -221,6 +221,7 @@ def make_order(
         environment_file=str(run.environment),
         session=spec.session(),
         setup=spec.setup,
+        data=spec.data_places(),
         time_limit_s=min(limits, default=None),
         time_used_s=0.0,
         stop_grace_s=given.stop_grace_s,

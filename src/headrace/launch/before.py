@@ -1,0 +1,81 @@
+"""What runs on a node before its ranks: data is brought near, then the job's own setup."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from headrace.core.events import Staged
+from headrace.core.order import DataPlace, Order
+from headrace.core.records import encode
+from headrace.core.rundir import RunDir
+
+RANK = -1
+"""In place of a rank's number, in the log."""
+
+_CACHE_VARIABLES = ("HEADRACE_CACHE", "HEADRACE_CACHE_MEMORY", "HEADRACE_CACHE_LIMIT")
+
+
+class Step(NamedTuple):
+    """``environment`` None: as ranks have it."""
+
+    what: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] | None = None
+
+
+def steps(run: RunDir, order: Order, node: str, submitter: Mapping[str, str]) -> list[Step]:
+    """In order. Staging runs on our own Python; where copies go, the user says."""
+    found = []
+    if any(source.tier for source in order.data):
+        asked = {**submitter, **order.env}
+        own = {name: asked[name] for name in _CACHE_VARIABLES if name in asked}
+        argv = (sys.executable, "-m", "headrace.launch.staging", str(run.root), node)
+        found.append(Step("staging of data", argv, {**os.environ, **own, "HEADRACE_NODE": node}))
+    if order.setup is not None:
+        found.append(Step("setup", ("/bin/bash", "-c", order.setup)))
+    return found
+
+
+def data_environment(data: Sequence[DataPlace], staged: Sequence[Staged]) -> dict[str, str]:
+    """How a rank finds its data. Pure.
+
+    ``HEADRACE_DATA_<i>`` is where to read source i, the whole copy of it or itself, and
+    ``HEADRACE_DATA`` the first; ``HEADRACE_STAGED`` is for ``headrace.data``, which finds the
+    copies of a source's files by itself, also where only some were copied.
+    """
+    if not data:
+        return {}
+    near = {one.source: one for one in staged}
+    trees = [one.source in near and near[one.source].tree for one in data]
+    paths = [tree or one.source for tree, one in zip(trees, data, strict=True)]
+    found = {f"HEADRACE_DATA_{number}": path for number, path in enumerate(paths)}
+    roots = {one.source: one.root for one in staged if one.root is not None}
+    if roots:
+        found["HEADRACE_STAGED"] = encode(roots).decode()
+    return {"HEADRACE_DATA": paths[0]} | found
+
+
+def keep(run_id: str, staged: Sequence[Staged]) -> None:
+    """Show who cannot see our process, from a container, that copies are in use."""
+    for one in staged:
+        with contextlib.suppress(OSError):
+            os.utime(os.path.join(one.root or "", "users", f"{run_id}.{one.node}.json"))
+
+
+def damaged_copies(staged: Sequence[Staged]) -> list[str]:
+    """A sentence for each source of which ranks found copies on this node damaged."""
+    found = []
+    for one in staged:
+        try:
+            count = len(os.listdir(os.path.join(one.root or "", "bad")))
+        except OSError:
+            continue
+        if count:
+            copies = "1 copy" if count == 1 else f"{count} copies"
+            found.append(
+                f"{copies} of {one.source} on {one.node} had wrong bytes; the source was read "
+                "instead, and the next run copies anew"
+            )
+    return found

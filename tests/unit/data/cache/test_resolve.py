@@ -1,0 +1,100 @@
+"""Readers find good copies, and no others."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace import data
+from headrace.data.cache.owner import this_process
+from headrace.data.cache.resolve import VARIABLE, copies_of
+from headrace.data.cache.stage import Staged, Stager
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be " * 500)
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    data.pack_text([text], folder / "train.tokens", window=31)
+    return folder
+
+
+def staged(source: Path, base: Path, **environ: str) -> tuple[Staged, dict[str, str]]:
+    environment = {"HEADRACE_CACHE": str(base), **environ}
+    stager = Stager("nvme", user=this_process("r-1"), node="n0", environ=environment)
+    found = stager.stage(source, in_parts=True)
+    assert found.root is not None
+    return found, {VARIABLE: json.dumps({str(source): found.root})}
+
+
+def read_paths(opened: data.Dataset) -> set[Path]:
+    return {opened.files.get(0).path}
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_data_set_is_read_from_its_copy(corpus: Path, tmp_path: Path, alone: bool) -> None:
+    file = corpus / "train.tokens"
+    found, environ = staged(file if alone else corpus, tmp_path / "node")
+    opened = data.open(file, environ=environ)
+    plain = data.open(file, environ={})
+    assert found.root is not None
+    assert read_paths(opened) == {Path(found.root) / "tree" / "train.tokens"}
+    every = np.arange(len(plain))
+    assert (opened.read(every) == plain.read(every)).all()
+
+
+def test_a_source_that_changed_since_is_read_itself(corpus: Path, tmp_path: Path) -> None:
+    file = corpus / "train.tokens"
+    _, environ = staged(corpus, tmp_path / "node")
+    os.utime(file, ns=(0, 0))
+    assert read_paths(data.open(file, environ=environ)) == {file}
+
+
+def test_what_is_not_staged_is_read_where_it_lies(corpus: Path, tmp_path: Path) -> None:
+    _, environ = staged(corpus, tmp_path / "node")
+    assert copies_of(tmp_path / "elsewhere", environ) is None
+    assert copies_of(corpus, {}) is None
+
+
+def test_wrong_bytes_in_a_copy_are_never_returned_and_the_source_is_read(
+    corpus: Path, tmp_path: Path
+) -> None:
+    file = corpus / "train.tokens"
+    found, environ = staged(corpus, tmp_path / "node")
+    assert found.root is not None
+    copy = Path(found.root) / "tree" / "train.tokens"
+    times = copy.stat()
+    plain = data.open(file, environ={})
+    (place,) = plain.find(np.array([5])).starts
+    copy.chmod(0o600)
+    with copy.open("r+b") as damaged:
+        damaged.seek(place)
+        damaged.write(b"\xff")
+    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    opened = data.open(file, environ=environ)
+    every = np.arange(len(plain))
+    assert read_paths(opened) == {copy}
+    assert (opened.read(every) == plain.read(every)).all()
+    assert read_paths(opened) == {file}
+    assert read_paths(data.open(file, environ=environ)) == {file}, "for all readers of the node"
+
+    again, environ = staged(corpus, tmp_path / "node")
+    assert again.copied_bytes == file.stat().st_size
+    assert read_paths(data.open(file, environ=environ)) == {copy}
+
+
+def test_files_without_a_copy_are_read_from_the_source(corpus: Path, tmp_path: Path) -> None:
+    (corpus / "zzz.tokens").write_bytes((corpus / "train.tokens").read_bytes())
+    room = (corpus / "train.tokens").stat().st_size + 8192
+    found, environ = staged(corpus, tmp_path / "node", HEADRACE_CACHE_LIMIT=f"{room}B")
+    assert found.tree is None
+    assert found.root is not None
+    near = data.open(corpus / "train.tokens", environ=environ)
+    far = data.open(corpus / "zzz.tokens", environ=environ)
+    assert read_paths(near) == {Path(found.root) / "tree" / "train.tokens"}
+    assert read_paths(far) == {corpus / "zzz.tokens"}
