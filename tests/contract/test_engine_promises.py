@@ -11,7 +11,7 @@ from tests.contract.places import Place
 from tests.integration.site import until
 
 from headrace.core.errors import HeadraceError
-from headrace.core.events import Ended, LeadStarted, Requeued
+from headrace.core.events import Ended, LeadStarted, Requeued, Staged
 from headrace.core.order import Order
 from headrace.core.process import marked
 from headrace.core.rundir import read_events
@@ -259,3 +259,24 @@ def test_a_dry_run_shows_what_would_be_sent_and_starts_nothing(place: Place) -> 
     else:
         assert "#SBATCH --nodes=2" in order.script
     assert place.door.runs(ended=True) == []
+
+
+def test_each_node_has_its_data_near_before_its_ranks_start(place: Place) -> None:
+    corpus = place.folder / "corpus"
+    corpus.mkdir()
+    (corpus / "part").write_text("a line of data")
+    given = place.submit(
+        *("sh", "-c", 'echo "$HEADRACE_DATA has $(cat $HEADRACE_DATA/part)"'),
+        nodes=2,
+        ranks_per_node=1,
+        data=[{"source": "corpus", "stage": "nvme"}],
+        env={"HEADRACE_CACHE": str(place.folder / "disk")},
+    )
+    (row,) = place.end(given.id)
+    assert row.state is State.COMPLETED
+    found = re.findall(r"o (\S+) has a line of data", place.log(given.id))
+    assert len(found) == 2
+    assert all(tree.startswith(f"{place.folder}/disk/headrace-cache-") for tree in found)
+    staged = [one.event for _, one in place.events(given.id) if isinstance(one.event, Staged)]
+    assert len({one.node for one in staged}) == 2
+    assert sorted(one.copied_bytes for one in staged) == [0, 14], "both nodes share this folder"

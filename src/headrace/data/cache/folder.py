@@ -132,11 +132,14 @@ class CacheFolder:
 
     def sets(self) -> Iterator[CachedSet]:
         """Data sets by name. What has no manifest that speaks of it is none of ours."""
-        for path in sorted(self.root.glob("sets/*/manifest.json")):
+        for one in self._named("[0-9a-f]*"):
+            if one.key == one.listing.fingerprint:
+                yield one
+
+    def _named(self, pattern: str) -> Iterator[CachedSet]:
+        for path in sorted(self.root.glob(f"sets/{pattern}/manifest.json")):
             with contextlib.suppress(OSError, DecodeError):
-                listing = read_record(path, Listing)
-                if listing.fingerprint == path.parent.name:
-                    yield CachedSet(path.parent, listing)
+                yield CachedSet(path.parent, read_record(path, Listing))
 
     def get(self, listing: Listing) -> CachedSet:
         """Where the copies of a source are, or would be."""
@@ -164,7 +167,10 @@ class CacheFolder:
         return one
 
     def sweep(self) -> None:
-        """Remove what an owner before us did not finish, and copies that were found damaged."""
+        """Finish what an owner before us did not, and remove copies that were found damaged."""
+        for away in self._named(".*"):
+            if away.key.startswith(f".{away.listing.fingerprint}."):
+                self._finish_letting_go(away)
         for one in self.sets():
             shutil.rmtree(one.parts, ignore_errors=True)
             one.parts.mkdir(mode=0o700, exist_ok=True)
@@ -182,8 +188,12 @@ class CacheFolder:
             return False
         away = CachedSet(self.root / "sets" / f".{key}.{os.getpid()}", one.listing)
         os.rename(one.root, away.root)
-        if away.users():  # one came in the last moment
-            os.rename(away.root, one.root)
+        return self._finish_letting_go(away)
+
+    def _finish_letting_go(self, away: CachedSet) -> bool:
+        back = self.get(away.listing).root
+        if away.users() and not back.exists():  # one came in the last moment
+            os.rename(away.root, back)
             return False
         _delete(away)
         return True
