@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from headrace.data.order import Indices
 from headrace.data.sections import ROWS_PER_BLOCK, Blocks
 
+Column = NDArray[np.integer[Any]]
 CACHE_BYTES = 32 << 20
 _HEAD = struct.Struct("<II")
 _REGULAR = struct.Struct("<QQQQ")
 _IS_REGULAR, _HAS_ROWS = 1, 2
 _BYTES_PER_UNIT = 36
 _NONE = np.iinfo(np.int64).max
-
-Column = NDArray[np.integer[Any]]
+_ONE: Column = np.ones((), np.int64)
+_BLOCKS_AT_ONCE = 32  # of memory that stays in the processor's cache
 
 
 class Columns(NamedTuple):
@@ -73,7 +74,7 @@ def _decode_equal(blocks: NDArray[np.uint8]) -> Columns:
     def taken(kind: str, many: int) -> Column:
         nonlocal place
         start, place = place, place + many * np.dtype(kind).itemsize
-        column: Column = np.ascontiguousarray(blocks[:, start:place]).view(kind)
+        column: Column = blocks[:, start:place].view(kind)
         return column
 
     digests = taken("<u8", count)
@@ -83,7 +84,7 @@ def _decode_equal(blocks: NDArray[np.uint8]) -> Columns:
         files, sizes = (np.broadcast_to(one, starts.shape) for one in (file, size))
     else:
         starts, sizes, files = taken("<i8", count), taken("<i8", count), taken("<u4", count)
-    rows: Column = taken("<u4", count) if flags & _HAS_ROWS else np.ones_like(starts)
+    rows = taken("<u4", count) if flags & _HAS_ROWS else np.broadcast_to(_ONE, starts.shape)
     return Columns(files, starts, sizes, rows, digests)
 
 
@@ -153,21 +154,24 @@ class Units:
         sizes = self._blocks.entries["size"][missing]
         for size in np.unique(sizes):
             of_size = np.flatnonzero(sizes == size)
-            data = self._blocks.read_equal(missing[of_size])
-            heads = np.ascontiguousarray(data[:, : _HEAD.size]).view("<u8")[:, 0]
-            for head in np.unique(heads):
-                alike = np.flatnonzero(heads == head)
-                self._keep(slots[of_size[alike]], _decode_equal(data[alike]))
+            for first in range(0, len(of_size), _BLOCKS_AT_ONCE):
+                part = of_size[first : first + _BLOCKS_AT_ONCE]
+                self._keep(slots[part], self._blocks.read_equal(missing[part]))
         self._block_in[slots] = missing
         self._slot_of[missing] = slots
 
-    def _keep(self, slots: Column, units: Columns) -> None:
-        count = units.starts.shape[1]
-        for column, values in zip(self._columns, units, strict=True):
-            column[slots, :count] = values
-        if not self._single:
-            self._columns.rows[slots, :count] = np.cumsum(units.rows, axis=1, dtype=np.int64)
-            self._columns.rows[slots, count:] = _NONE
+    def _keep(self, slots: Column, blocks: NDArray[np.uint8]) -> None:
+        heads = blocks[:, : _HEAD.size].view("<u8")[:, 0]
+        for head in np.unique(heads):
+            alike = slice(None) if (heads == head).all() else heads == head
+            units, here = _decode_equal(blocks[alike]), slots[alike]
+            count = units.starts.shape[1]
+            for column, values in zip(self._columns, units, strict=True):
+                if values is not units.rows:
+                    column[here, :count] = values
+            if not self._single:
+                self._columns.rows[here, :count] = np.cumsum(units.rows, axis=1, dtype=np.int64)
+                self._columns.rows[here, count:] = _NONE
 
     def _free_slots(self, needed: Column, count: int) -> Column:
         """The next that are not needed now, in turn; what they held is forgotten."""
