@@ -13,9 +13,9 @@ become samples (``fill``). Tensors are made by the trainer: nothing here imports
 """
 
 from headrace.data.ask import Besides, Sizes, ask
-from headrace.data.batch import Batch, Batches, Reading, batches, cover, resume
+from headrace.data.batch import PLAIN, Batch, Batches, Reading, batches, cover, resume
 from headrace.data.damage import Damage
-from headrace.data.dataset import Dataset, Source, TokenDataset
+from headrace.data.dataset import Dataset, Source, TokenDataset, Tokens
 from headrace.data.entropy import unigram_entropy
 from headrace.data.formats.format import Options
 from headrace.data.index import Piece
@@ -27,9 +27,11 @@ from headrace.data.pack import PackSummary, pack_text
 from headrace.data.packs import Packs, in_packs
 from headrace.data.plan import Asked, Plan, State, decode_state, planned, total_steps
 from headrace.data.recorded import record
+from headrace.data.stack import stack, to_jax, to_torch
 from headrace.data.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer
 
 __all__ = [
+    "PLAIN",
     "Asked",
     "Batch",
     "Batches",
@@ -53,6 +55,7 @@ __all__ = [
     "State",
     "TokenDataset",
     "Tokenizer",
+    "Tokens",
     "Whole",
     "ask",
     "batches",
@@ -67,6 +70,9 @@ __all__ = [
     "planned",
     "record",
     "resume",
+    "stack",
+    "to_jax",
+    "to_torch",
     "total_steps",
     "unigram_entropy",
 ]

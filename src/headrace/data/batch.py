@@ -34,8 +34,8 @@ class Reading:
     ``threads``: that read, verify, decode and transform (0: whoever asks for the batch does).
     ``read_ahead``: batches that wait or are being made. ``on_damage``: what to do with a damaged
     sample; ``damage_limit``: the share of the samples read that may be left out. ``transform``
-    makes a sample into what ``collate`` takes a batch of; both run in the threads. ``allocate``:
-    where a batch's memory comes from (pinned, for a GPU).
+    makes a sample into what ``collate`` takes a batch of, at least one; both run in the threads.
+    ``allocate``: where a batch's memory comes from (pinned, for a GPU).
     """
 
     threads: int = 2
@@ -45,6 +45,12 @@ class Reading:
     transform: Callable[[Sample], Any] | None = None
     collate: Callable[[Sequence[Any]], Any] | None = None
     allocate: Allocate = plain
+
+    def finish(self, samples: Any) -> Any:  # noqa: ANN401 - by format
+        """Samples of a batch, at least one, as the loop takes them."""
+        if self.transform is not None:
+            samples = [self.transform(sample) for sample in samples]
+        return samples if self.collate is None else self.collate(samples)
 
 
 PLAIN = Reading()
@@ -242,8 +248,5 @@ class _Work:
             if reading.on_damage == "raise":
                 raise damaged[0].error()
             indices = indices[good]
-        if reading.transform is not None:
-            samples = [reading.transform(sample) for sample in samples]
-        if reading.collate is not None:
-            samples = reading.collate(samples)
+        samples = reading.finish(samples) if len(indices) else samples
         return Batch(samples, indices, share.consumed_after, share.global_batch, damaged)

@@ -15,6 +15,7 @@ HeadraceError
 +-- NotIndexed          012  exit 4  the data set has to be indexed first
 +-- DataChanged         013  exit 4  a file has another size than when it was indexed
 +-- TooMuchDamage       014  exit 1  more samples are damaged than were allowed to be left out
++-- NotStackable        015  exit 2  samples do not make a batch of arrays
 +-- NoPlan              016  exit 3  the run has written down no plan of its data
 """
 
@@ -207,6 +208,21 @@ class TooMuchDamage(HeadraceError):
         )
         self.left_out = left_out
         self.seen = seen
+
+
+class NotStackable(UsageError):
+    """Samples do not make a batch of arrays by themselves."""
+
+    code = "HR-DATA-015"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"samples of {kind} do not make a batch",
+            why="a batch is made of numbers and arrays of equal shape, alone or in dicts and "
+            "tuples",
+            remedy="reading=data.Reading(transform=decode), with a function from a sample to "
+            "arrays; or give collate",
+        )
 
 
 class NoPlan(NotFound):

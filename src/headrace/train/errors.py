@@ -145,3 +145,17 @@ class RunDirUnusable(Refused):
             why="a run that cannot be saved would be lost at the first interruption",
             remedy="set HEADRACE_RUN_DIR to a folder that this process may write to",
         )
+
+
+class BatchNotArrays(UsageError):
+    """What ``collate`` returned cannot be moved to a device."""
+
+    code = "HR-TRAIN-012"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"a batch holds a {kind}, which is no array",
+            why="a batch is an array or tensor, or a dict or tuple of them, with the samples in "
+            "dimension 0",
+            remedy="return such from the collate of data.Reading",
+        )

@@ -13,7 +13,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 import torch
 from torch import nn
@@ -190,23 +190,26 @@ class Session:
 
     def batches(
         self,
-        dataset: data.TokenDataset,
+        dataset: data.Source,
         *,
         global_batch: data.Sizes | None = None,
         seed: int = 0,
         micro_batch: int | None = None,
+        reading: data.Reading = data.PLAIN,
         **asking: Unpack[data.Besides],
     ) -> Batches:
         """Training batches of ``dataset``, in the same order at any world size.
 
         ``global_batch``: samples of a step over all ranks, or ``{step: samples}``; ``micro_batch``:
-        of a forward on one rank. ``weights``, ``order``, ``epochs``: see ``data.ask``. Raise
-        ``Contradiction``, ``MissingValue`` or ``BatchesRefused``.
+        of a forward on one rank. ``reading``: threads, decoding, damage. ``weights``, ``order``,
+        ``epochs``: see ``data.ask``. Raise ``Contradiction``, ``MissingValue`` or
+        ``BatchesRefused``.
         """
         settings = self.settings
         layout = settings.layout or {}
         in_job = layout.get("micro_batch")
-        choose("sequence", dataset.window, settings.sequence)
+        if dataset.is_tokens:
+            choose("sequence", cast(data.TokenDataset, dataset).window, settings.sequence)
         size: data.Sizes
         if isinstance(global_batch, Mapping):
             if settings.global_batch is not None:
@@ -223,6 +226,7 @@ class Session:
                 "micro_batch", micro_batch, in_job if isinstance(in_job, int) else None
             ),
             group=self.group,
+            reading=reading,
         )
 
     # --- training --------------------------------------------------------------------------------
@@ -260,7 +264,8 @@ class Session:
             while self.step < total and not self._stop_or_save(tracked):
                 with self.watch.during("data"):
                     batch = next(source)
-                    micros = batches.micros(batch.samples)
+                    micros = batches.micros(batch)
+                self._note_damage(batch)
                 number = self.step + 1
                 reseed(self.device, seed=self.seed, step=number, data_rank=self.rank)
                 self._in_step = True
@@ -271,6 +276,19 @@ class Session:
                     return
                 self._finish_step(tracked, source)
             self._finish_steps(tracked)
+
+    def _note_damage(self, batch: data.Batch) -> None:
+        if batch.damaged:
+            first = batch.damaged[0]
+            self._reporter.say(
+                Noted(
+                    level="warning",
+                    text=f"rank {self.rank} left {len(batch.damaged)} damaged of "
+                    f"{len(batch.damaged) + len(batch.indices)} samples out of a batch after step "
+                    f"{self.step}: sample {first.index}, {first.path} bytes {first.start} to "
+                    f"{first.stop}: {first.why}",
+                )
+            )
 
     def _record(self, batches: Batches, source: data.Batches) -> None:
         """Write down which samples the steps take."""
@@ -363,13 +381,21 @@ class Session:
 
     # --- everything else -------------------------------------------------------------------------
 
-    def evaluate(self, dataset: data.TokenDataset, *, batch: int = 16) -> Evaluation:
+    def evaluate(
+        self, dataset: data.Source, *, batch: int = 16, reading: data.Reading = data.PLAIN
+    ) -> Evaluation:
         """All samples once over all ranks, ``batch`` at a time on each; ends early at a stop."""
         self._finish_left_step()
 
         def micros() -> Generator[Micro, None, None]:
             with self.phase("evaluate"):
-                yield from evaluation_micros(dataset, batch=batch, group=self.group)
+                yield from evaluation_micros(
+                    dataset,
+                    batch=batch,
+                    group=self.group,
+                    reading=reading,
+                    note=self._note_damage,
+                )
 
         return Evaluation(micros(), group=self.group, stopping=self.stop_agreed)
 

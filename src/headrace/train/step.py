@@ -9,7 +9,7 @@ the count is all-reduced meanwhile, and gradients are scaled afterwards only if 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,7 @@ from torch import nn
 
 from headrace.train.agreement import Agreement, Wish, wish_of
 from headrace.train.data_parallel import without_sync
+from headrace.train.device import samples_in
 from headrace.train.errors import OutOfOrder
 from headrace.train.group import Group, Sum
 from headrace.train.stopwatch import Stopwatch
@@ -27,15 +28,16 @@ from headrace.train.torch_private import scale_in_place
 class Micro:
     """Samples of this rank, on its device.
 
-    ``samples``: [n, window + 1] int64 for token data. ``weight``: 1.0, or 0.0 for the stand-in of
-    an empty share, which takes part so that the ranks' collectives match and counts for nothing.
+    ``samples``: [n, window + 1] int64 for token data, else what ``collate`` makes, as tensors.
+    ``weight``: 1.0, or 0.0 for the stand-in of an empty share, which takes part so that the ranks'
+    collectives match and counts for nothing.
     """
 
-    samples: torch.Tensor
+    samples: Any
     weight: float = 1.0
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return samples_in(self.samples)
 
 
 Count = int | float | torch.Tensor
