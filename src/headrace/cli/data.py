@@ -1,6 +1,6 @@
 """``headrace data``: index and pack data sets, inspect and verify them, say which samples came."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from headrace.data.index import Piece
     from headrace.data.pack import Progress
     from headrace.data.plan import State
-    from headrace.data.recorded import Drawn, Part
+    from headrace.data.recorded import Part
     from headrace.data.repack import RepackSummary
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make and inspect data sets.")
@@ -222,11 +222,12 @@ def which_samples(
     this global batch and seed from its first step on.
     """
     from headrace.core.records import to_builtins
+    from headrace.data.origins import origin_of
     from headrace.data.recorded import drawn_in
 
     state, parts = _recorded(what, global_batch, seed, split)
-    origin_of = _origins(parts)
-    drawn = [(one, origin_of(one)) for one in drawn_in(state, parts, step - 1)]
+    origins = {part: origin_of(part, lambda text: typer.echo(text, err=True)) for part in parts}
+    drawn = [(one, origins[one.part](one.sample)) for one in drawn_in(state, parts, step - 1)]
     if as_json:
         samples = [
             {
@@ -261,33 +262,6 @@ def _recorded(
     dataset = open_data(what, split=split)
     _samples(dataset)
     return planned(ask(dataset, global_batch=global_batch, seed=seed)), parts_of(dataset)
-
-
-def _origins(parts: "tuple[Part, ...]") -> "Callable[[Drawn], tuple[Piece, ...]]":
-    """Where a sample lies; nothing for data sets that are not there any more, or are others."""
-    from headrace.core.errors import HeadraceError
-    from headrace.data.opening import open as open_data
-
-    opened: dict[Part, Dataset | None] = {}
-    for part in parts:
-        opened[part] = None
-        if not part.path:
-            continue
-        try:
-            dataset = open_data(part.path)
-        except HeadraceError as error:
-            typer.echo(f"{error.problem}: where its samples lie is not known", err=True)
-            continue
-        if dataset.index.fingerprint == part.fingerprint:
-            opened[part] = dataset
-        else:
-            typer.echo(f"{part.path}: holds other data than the run's", err=True)
-
-    def origin_of(one: "Drawn") -> "tuple[Piece, ...]":
-        dataset = opened[one.part]
-        return () if dataset is None else dataset.origin(one.part.first + one.sample)
-
-    return origin_of
 
 
 def _pack_dataset(paths: list[Path], out: Path) -> "RepackSummary":

@@ -80,11 +80,11 @@ class Packs:
         self.fingerprint = xxhash.xxh3_128_hexdigest(
             f"{dataset.fingerprint},{table.fingerprint},{field}".encode()
         )
-        self._table = table
+        self.table = table
         self._field = field
 
     def __len__(self) -> int:
-        return self._table.packs
+        return self.table.packs
 
     def read(self, indices: Indices) -> Tokens:
         """See ``TokenDataset``: shape [n, 3, window + 1], int32."""
@@ -97,7 +97,7 @@ class Packs:
         """See ``Source``."""
         if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
             raise IndexError(f"sample indices must be in [0, {len(self)})")
-        found = [self._table.pieces(index) for index in indices.tolist()]
+        found = [self.table.pieces(index) for index in indices.tolist()]
         pieces = [piece for of_pack in found for piece in of_pack]
         documents = np.array([document for document, _, _ in pieces], dtype=np.int64)
         ends = list(accumulate((len(of_pack) for of_pack in found), initial=0))
@@ -135,7 +135,7 @@ class Packs:
                 start=start,
                 stop=stop,
             )
-            for document, start, stop in self._table.pieces(index)
+            for document, start, stop in self.table.pieces(index)
         )
 
     def _cuts(

@@ -39,8 +39,9 @@ Pieces = list[tuple[int, int, int]]
 class PacksFile:
     """Raise ``DataNotFound``, ``NotADataset``, ``DamagedData``. Threads may share it."""
 
-    def __init__(self, path: Path) -> None:
-        file = DataFile(path)
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        file = DataFile(self.path)
         header = read_header(file)
         self.packs = header.samples
         self.fingerprint = header.fingerprint.hex()

@@ -5,7 +5,9 @@ plan changes. With it ``which-samples`` answers for every step: what a later att
 an earlier one counts.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ from headrace.core.records import DecodeError, Record, read_record, to_builtins,
 from headrace.data.dataset import Dataset, Source
 from headrace.data.errors import NoPlan
 from headrace.data.mix import Mix
+from headrace.data.packs import Packs
 from headrace.data.plan import State, decode_state, draws_at_positions, positions_of, samples_at
 
 
@@ -22,7 +25,8 @@ class Part(Record, frozen=True, kw_only=True):
     """Samples of the plan that lie in one data set, in the order of the plan's numbers.
 
     ``first``: the number there of the first of them (a split begins somewhere). ``path`` is empty
-    where a data set is made by the program.
+    where a data set is made by the program. Of packs, ``table`` is the path of their table and
+    ``documents`` what it packs; ``fingerprint`` is the table's.
     """
 
     name: str
@@ -30,6 +34,8 @@ class Part(Record, frozen=True, kw_only=True):
     first: int
     length: int
     fingerprint: str
+    table: str = ""
+    documents: tuple["Part", ...] = ()
 
 
 class Recorded(Record, frozen=True, kw_only=True):
@@ -55,12 +61,32 @@ def parts_of(dataset: Source, name: str = "") -> tuple[Part, ...]:
             for inner, source in zip(dataset.names, dataset.sources, strict=True)
             for part in parts_of(source, f"{name}.{inner}" if name else inner)
         )
+    length = len(dataset)
+    if isinstance(dataset, Packs):
+        return (
+            Part(
+                name=name,
+                path="",
+                first=0,
+                length=length,
+                fingerprint=dataset.table.fingerprint,
+                table=str(dataset.table.path.absolute()),
+                documents=parts_of(dataset.dataset),
+            ),
+        )
     if isinstance(dataset, Dataset):
         path, first = str(dataset.path.absolute()), dataset.first
         fingerprint = dataset.index.fingerprint
     else:
         path, first, fingerprint = "", 0, dataset.fingerprint
-    return (Part(name=name, path=path, first=first, length=len(dataset), fingerprint=fingerprint),)
+    return (Part(name=name, path=path, first=first, length=length, fingerprint=fingerprint),)
+
+
+def place_in(parts: Sequence[Part], number: int) -> tuple[int, int]:
+    """From a number in all of ``parts`` to the number of one, and the sample's in it."""
+    ends = list(accumulate(part.length for part in parts))
+    found = bisect_right(ends, number)
+    return found, number - ends[found] + parts[found].length
 
 
 def record(path: Path, dataset: Source, state: State) -> None:
@@ -84,11 +110,7 @@ def drawn_in(state: State, parts: tuple[Part, ...], step: int) -> Iterator[Drawn
     draws = draws_at_positions(plan, positions)
     lengths = np.array([source.length for source in plan.sources], dtype=np.int64)
     epochs = draws.positions // lengths[draws.sources]
-    ends = np.cumsum([part.length for part in parts])
     samples = samples_at(plan, positions)
-    numbers = np.searchsorted(ends, samples, side="right")
-    for number, sample, epoch in zip(
-        numbers.tolist(), samples.tolist(), epochs.tolist(), strict=True
-    ):
-        part = parts[number]
-        yield Drawn(part, sample - int(ends[number]) + part.length, epoch)
+    for sample, epoch in zip(samples.tolist(), epochs.tolist(), strict=True):
+        number, within = place_in(parts, sample)
+        yield Drawn(parts[number], within, epoch)

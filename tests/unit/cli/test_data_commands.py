@@ -147,5 +147,19 @@ def test_which_samples_of_a_run_knows_every_step_and_source(
     assert run("which-samples", f"{folder}/", "--step", 1).split()[:2] == lines[0].split()[:2]
 
 
+def test_which_samples_of_packs_names_documents(tmp_path: Path) -> None:
+    from headrace import data
+
+    (tmp_path / "c.jsonl").write_text('{"ids": [1, 2, 3]}\n{"ids": [4, 5]}\n')
+    data.index_path(tmp_path / "c.jsonl")
+    corpus = data.in_packs(data.open(tmp_path / "c.jsonl"), window=9, field="ids")
+    asked = data.ask(corpus, global_batch=1, seed=7)
+    data.record(tmp_path / "data.json", corpus, data.planned(asked))
+    said = run("which-samples", f"{tmp_path}/", "--step", 1)
+    assert said.split() == ["0", "c.jsonl#0[0:3],", "c.jsonl#1[0:2]"]
+    (tmp_path / "c.jsonl").unlink()
+    assert run("which-samples", f"{tmp_path}/", "--step", 1).split() == ["0", "#0[0:3],", "#1[0:2]"]
+
+
 def run_origin(packed: Path, sample: int) -> object:
     return json.loads(run("show", packed, "--sample", sample, "--json"))["origin"]
