@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from headrace import data
+from headrace.core.events import Noted
 from headrace.data.buffers import Buffers
 from headrace.train.device import Mover, pinned, samples_in, split
 from headrace.train.group import Group
@@ -95,6 +96,17 @@ def evaluation_micros(
         for share in shares:
             note(share)
             yield from micros(share, None)
+
+
+def damage_note(batch: data.Batch, *, rank: int, step: int) -> Noted:
+    """What was left out of a batch, in words."""
+    first = batch.damaged[0]
+    return Noted(
+        level="warning",
+        text=f"rank {rank} left {len(batch.damaged)} damaged of "
+        f"{len(batch.damaged) + len(batch.indices)} samples out of a batch after step {step}: "
+        f"sample {first.index}, {first.path} bytes {first.start} to {first.stop}: {first.why}",
+    )
 
 
 class _Micros:

@@ -24,7 +24,7 @@ from headrace.core.order import SessionSettings
 from headrace.core.records import to_builtins
 from headrace.core.rundir import RunDir
 from headrace.train.agreement import Agreement, Wish
-from headrace.train.batches import Batches, evaluation_micros
+from headrace.train.batches import Batches, damage_note, evaluation_micros
 from headrace.train.channel import open_channel
 from headrace.train.data_parallel import replicate
 from headrace.train.environment import Environment, read_environment
@@ -279,16 +279,7 @@ class Session:
 
     def _note_damage(self, batch: data.Batch) -> None:
         if batch.damaged:
-            first = batch.damaged[0]
-            self._reporter.say(
-                Noted(
-                    level="warning",
-                    text=f"rank {self.rank} left {len(batch.damaged)} damaged of "
-                    f"{len(batch.damaged) + len(batch.indices)} samples out of a batch after step "
-                    f"{self.step}: sample {first.index}, {first.path} bytes {first.start} to "
-                    f"{first.stop}: {first.why}",
-                )
-            )
+            self._reporter.say(damage_note(batch, rank=self.rank, step=self.step))
 
     def _record(self, batches: Batches, source: data.Batches) -> None:
         """Write down which samples the steps take."""
