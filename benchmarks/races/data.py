@@ -1,0 +1,286 @@
+"""Samples a second of data loaders, on one machine, in one run: ours, seven peers, and the limit.
+
+Tokens: 65,536 rows of 2,048 uint16 (256 MiB). Blobs: 20,000 byte strings of about 50 KiB (968 MiB).
+Batches of 64, one shuffled pass, files in the page cache, 1 and 2 threads or worker processes; the
+rate is that after the first batch. Every loader feeds the same consumer, which checks that each
+sample came once and whole. Rounds go through the loaders in turn, each second one backwards; shown
+is the median. The limit is a bare loop of ``preadv`` in shuffled order that checks, hands over and
+keeps nothing. Ours verifies the checksum of every sample.
+
+    python benchmarks/races/data.py [--rounds 5] [--folder KEPT] [--only headrace,spdl] [--json]
+    python benchmarks/races/data.py --quick
+
+Our targets, on both workloads: twice the best peer wherever that is less than 70 % of the limit,
+and half of the limit. ``--quick`` takes small data, once: it shows that all run, not how fast.
+Every peer is installed in an environment of its own; needs 14 GB of disk. How each was set
+up, and why, is said in its file in ``benchmarks/races/loaders``.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent / "loaders"
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+SAMPLES = {"tokens": 65_536, "blobs": 20_000}
+QUICK = {"tokens": 4_096, "blobs": 640}
+NUMPY = "numpy>=1.26,<2.2"
+# Builds for CPUs alone, of the release that they were all tried with; never what CUDA needs.
+TORCH = ("torch==2.13.0", "--constraint", str(HERE / "constraints.txt"))
+TARGET, SHARE_OF_LIMIT, ENOUGH = 2.0, 0.5, 0.7
+LIMIT, OURS = "limit", "headrace"
+
+
+@dataclass(frozen=True)
+class Loader:
+    """A program in ``loaders``. ``installs``: arguments of pip, one call each; none: ours."""
+
+    name: str
+    program: str
+    installs: tuple[tuple[str, ...], ...] = ()
+    variants: tuple[str, ...] = ("",)
+    in_process: bool = False
+    """Whether it can also read with 0 workers, in the consumer's own thread."""
+
+    @property
+    def rows(self) -> list[str]:
+        return [f"{self.name} {variant}".strip() for variant in self.variants]
+
+
+LOADERS = (
+    Loader(LIMIT, "bare.py"),
+    Loader(OURS, "ours.py"),
+    Loader("spdl", "peer_spdl.py", (("spdl==0.8.0", NUMPY),)),
+    Loader("array_record", "peer_array_record.py", (("array-record==0.8.6", NUMPY),)),
+    Loader(
+        "grain",
+        "peer_grain.py",
+        (("grain==0.2.18", "array-record==0.8.6", NUMPY),),
+        ("threads", "processes"),
+    ),
+    Loader("torch mmap", "peer_torch.py", ((*TORCH, NUMPY),), ("samples", "batches"), True),
+    Loader(
+        "litdata",
+        "peer_litdata.py",
+        (
+            ("--no-deps", "litdata==0.2.76"),
+            (*TORCH, NUMPY, "lightning-utilities", "filelock", "boto3", "requests", "obstore"),
+        ),
+        in_process=True,
+    ),
+    Loader("webdataset", "peer_webdataset.py", ((*TORCH, NUMPY, "webdataset==1.0.2"),), ("",), True),
+    Loader(
+        "streaming",
+        "peer_streaming.py",
+        (
+            ("--no-deps", "mosaicml-streaming==0.13.0"),
+            (*TORCH, NUMPY, "transformers<5", "tqdm", "Brotli", "python-snappy<1", "zstd<2"),
+            ("xxhash<4", "catalogue<3", "Pillow", "filelock", "typing_extensions"),
+        ),
+        in_process=True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Heat:
+    """One measurement: a loader in one way on one workload."""
+
+    loader: Loader
+    variant: str
+    workload: str
+    workers: int
+
+    @property
+    def row(self) -> str:
+        return f"{self.loader.name} {self.variant}".strip()
+
+
+def python_of(loader: Loader) -> Path:
+    """The loader's own interpreter, installed the first time; ours is this one."""
+    if not loader.installs:
+        return Path(sys.executable)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "headrace" / "peers" / loader.name.replace(" ", "-")
+    python = folder / "bin" / "python"
+    wanted = json.dumps(loader.installs)
+    ready = folder / "ready"
+    if not ready.exists() or ready.read_text() != wanted:
+        print(f"installing {loader.name}", file=sys.stderr, flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        for words in loader.installs:
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *words], check=True)
+        ready.write_text(wanted)
+    return python
+
+
+def call(loader: Loader, act: str, folder: Path, workload: str, *how: str) -> dict[str, float]:
+    """The last line that the loader's program prints. Raise with its words when it fails."""
+    own = folder / loader.name.replace(" ", "-") / workload
+    own.mkdir(parents=True, exist_ok=True)
+    argv = (python_of(loader), HERE / loader.program, act, folder, workload, own, *how)
+    environ = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=900)
+    if done.returncode != 0:
+        raise SystemExit(f"{loader.name} failed to {act} {workload}:\n{done.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def prepare(loaders: Iterable[Loader], folder: Path, samples: dict[str, int]) -> dict[str, float]:
+    """Write the raw data and every loader's own form of it; return the seconds that each took."""
+    sys.path.insert(0, str(HERE))
+    from workload import write
+
+    spent: dict[str, float] = {}
+    for workload, count in samples.items():
+        if not (folder / f"{workload}.offsets.npy").exists():
+            print(f"drawing {workload}", file=sys.stderr, flush=True)
+            write(folder, workload, count)
+        for loader in loaders:
+            ready = folder / f"{loader.name}.{workload}.ready".replace(" ", "-")
+            if not ready.exists():
+                ready.write_text(json.dumps(call(loader, "write", folder, workload)))
+            spent[f"{workload} {loader.name}"] = json.loads(ready.read_text())["write_s"]
+    return spent
+
+
+def heats(loaders: Iterable[Loader], workload: str) -> list[Heat]:
+    return [
+        Heat(loader, variant, workload, workers)
+        for loader in loaders
+        for variant in loader.variants
+        for workers in ((0, 1, 2) if loader.in_process else (1, 2))
+    ]
+
+
+def run(loaders: list[Loader], folder: Path, rounds: int) -> dict[Heat, list[float]]:
+    rates: dict[Heat, list[float]] = {}
+    for number in range(rounds):
+        for workload in SAMPLES:
+            every = heats(loaders, workload)
+            for heat in every if number % 2 == 0 else reversed(every):
+                how = (heat.variant or "-", str(heat.workers))
+                found = call(heat.loader, "read", folder, workload, *how)
+                rates.setdefault(heat, []).append(found["rate"])
+                print(
+                    f"round {number + 1}: {workload} {heat.row} {heat.workers}: "
+                    f"{found['rate']:,.0f}/s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    return rates
+
+
+def verdicts(medians: dict[Heat, float], workload: str) -> Iterator[dict[str, object]]:
+    """At 1 and at 2 workers: ours against the best peer, in any way that takes no more, and against
+    the limit."""
+    here = {heat: rate for heat, rate in medians.items() if heat.workload == workload}
+    for workers in (1, 2):
+
+        def rate(name: str, workers: int = workers) -> float | None:
+            found = (r for h, r in here.items() if (h.loader.name, h.workers) == (name, workers))
+            return next(found, None)
+
+        ours, limit = rate(OURS), rate(LIMIT)
+        peers = {
+            heat: speed
+            for heat, speed in here.items()
+            if heat.loader.name not in (OURS, LIMIT) and heat.workers <= workers
+        }
+        if ours is None:
+            continue
+        found: dict[str, object] = {"workload": workload, "workers": workers, "rate": ours}
+        if limit is not None:
+            found |= {"limit": limit, "share": ours / limit, "share_met": ours >= limit / 2}
+        if peers:
+            best = max(peers, key=peers.__getitem__)
+            found |= {"best": f"{best.row} ({best.workers})", "ratio": ours / peers[best]}
+            if limit is not None:
+                asked = TARGET * peers[best] < ENOUGH * limit
+                found |= {"asked": asked, "ratio_met": ours >= TARGET * peers[best]}
+        yield found
+
+
+def show(medians: dict[Heat, float], wrote: dict[str, float], workload: str) -> None:
+    rows: dict[str, dict[int, float]] = {}
+    writing: dict[str, float] = {}
+    for heat, rate in medians.items():
+        if heat.workload == workload:
+            rows.setdefault(heat.row, {})[heat.workers] = rate
+            writing[heat.row] = wrote[f"{workload} {heat.loader.name}"]
+    print(f"\n{workload + ', samples/s':<24}{'0 workers':>10}{'1':>10}{'2':>10}{'written in':>12}")
+    for row, found in sorted(rows.items(), key=lambda item: -max(item[1].values())):
+        cells = "".join(f"{found[n]:>10,.0f}" if n in found else f"{'-':>10}" for n in (0, 1, 2))
+        print(f"{row:<24}{cells}{writing[row]:>10.1f} s")
+
+
+def say(verdict: dict[str, object]) -> None:
+    text = f"{verdict['workload']}, {verdict['workers']}: headrace {verdict['rate']:,.0f}/s"
+    if "share" in verdict:
+        text += f", {verdict['share']:.0%} of the limit (target {SHARE_OF_LIMIT:.0%})"
+    if "best" in verdict:
+        text += f", {verdict['ratio']:.2f} times the best peer, {verdict['best']}"
+    if "asked" in verdict:
+        text += f" (target {TARGET:g})" if verdict["asked"] else " (no target: too near the limit)"
+    print(text)
+
+
+@contextmanager
+def place(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="headrace-race-") as name:
+        yield Path(name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="keep the data here, and use what is there")
+    parser.add_argument("--only", help="names of loaders, by commas")
+    parser.add_argument("--quick", action="store_true", help="small data, once")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    names = asked.only.split(",") if asked.only else [loader.name for loader in LOADERS]
+    loaders = [loader for loader in LOADERS if loader.name in names]
+    if unknown := set(names) - {loader.name for loader in LOADERS}:
+        parser.error(f"no such loader: {', '.join(sorted(unknown))}")
+    with place(asked.folder) as folder:
+        wrote = prepare(loaders, folder, QUICK if asked.quick else SAMPLES)
+        rates = run(loaders, folder, 1 if asked.quick else asked.rounds)
+    medians = {heat: statistics.median(found) for heat, found in rates.items()}
+    found = [verdict for workload in SAMPLES for verdict in verdicts(medians, workload)]
+    if asked.json:
+        answer = {
+            "schema": 1,
+            "load": os.getloadavg(),
+            "written_s": wrote,
+            "rates": [
+                {"workload": h.workload, "loader": h.row, "workers": h.workers, "rates": each}
+                for h, each in rates.items()
+            ],
+            "verdicts": found,
+        }
+        print(json.dumps(answer, indent=1))
+        return
+    for workload in SAMPLES:
+        show(medians, wrote, workload)
+    print()
+    for verdict in found:
+        say(verdict)
+
+
+if __name__ == "__main__":
+    main()
