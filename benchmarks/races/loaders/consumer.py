@@ -7,6 +7,7 @@ starting processes costs nobody anything.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -58,14 +59,31 @@ def race(raw: Raw, batches: Iterator[Batch]) -> dict[str, float]:
     consumer = Consumer(raw.workload)
     began_s = time.perf_counter()
     consumer.touch(next(batches))
-    first_s = time.perf_counter()
+    first_s, first_cpu_s = time.perf_counter(), cpu_s()
     before = consumer.samples
     for batch in batches:
         consumer.touch(batch)
-    ended_s = time.perf_counter()
+    ended_s, ended_cpu_s = time.perf_counter(), cpu_s()
     consumer.check(raw)
-    rate = (consumer.samples - before) / (ended_s - first_s)
-    return {"rate": rate, "first_s": first_s - began_s}
+    samples = consumer.samples - before
+    return {
+        "rate": samples / (ended_s - first_s),
+        "cpu_us": (ended_cpu_s - first_cpu_s) / samples * 1e6,
+        "first_s": first_s - began_s,
+    }
+
+
+def cpu_s() -> float:
+    """CPU time of this process and its children, those that run and those that have ended."""
+    spent_s = sum(os.times()[:4])
+    for path in Path("/proc/self/task").glob("*/children"):
+        for child in path.read_text().split():
+            try:
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            except FileNotFoundError:
+                continue
+            spent_s += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return spent_s
 
 
 def main(write: Write, read: Read) -> None:

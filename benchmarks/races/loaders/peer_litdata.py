@@ -9,6 +9,7 @@ they are copied out in its collate function. 0 workers is in this process.
 import contextlib
 import io
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Numbered:
             offsets = self.raw.offsets[first : first + BATCH + 1].tolist()
             with self.raw.data.open("rb") as file:
                 file.seek(offsets[0])
-                for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+                for start, stop in pairwise(offsets):
                     yield file.read(stop - start)
 
 

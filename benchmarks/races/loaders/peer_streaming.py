@@ -1,8 +1,8 @@
 """MosaicML Streaming: MDS shards through StreamingDataset and StreamingDataLoader.
 
 Chosen after its documentation: local shards of the default 64 MB, uncompressed, tokens as a column
-of fixed shape (``ndarray:uint16:2048``), blobs as ``bytes``; ``py1e``, its default shuffle; the batch
-size given to the data set as well. 0 workers is in this process.
+of fixed shape (``ndarray:uint16:2048``), blobs as ``bytes``; ``py1e``, its default shuffle; the
+batch size given to the data set as well. 0 workers is in this process.
 
 Its ``vision`` needs torchvision, of which there is no build beside a CPU build of torch on the
 package index; the race has no use for it, so an empty module stands in.

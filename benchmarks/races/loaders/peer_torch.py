@@ -8,6 +8,7 @@ memory and pickles bytes. 0 workers is in this process.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Blobs(Dataset[Any]):
 
 def apart(batch: Any) -> Batch:
     data, ends = memoryview(batch[0].numpy()), batch[1].tolist()
-    return [data[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    return [data[a:b] for a, b in pairwise([0, *ends])]
 
 
 def read(raw: Raw, folder: Path, variant: str, workers: int) -> Iterator[Batch]:

@@ -1,8 +1,8 @@
 """WebDataset: tar shards through its DataPipeline and WebLoader.
 
 Chosen after its documentation: shards of 64 MB shuffled, a shuffle buffer of 1,000 samples, batches
-made in the workers (``batch_size=None`` in the loader), raw bytes under one key (its ``.npy`` decoder
-costs more). The order is by its design not a global shuffle. 0 workers is in this process.
+made in the workers (``batch_size=None`` in the loader), raw bytes under one key (its ``.npy``
+decoder costs more). The order is by its design not a global shuffle. 0 workers is in this process.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The two workloads of the loaders' race, and the one form on disk that every peer's data is made of.
+"""The two workloads of the loaders' race, in the one form that every peer's data is made of.
 
 Tokens: rows of 2,048 uint16, of which the first is the row's number. Blobs: byte strings of about
 50 KiB that do not compress, of which the first 8 bytes are the number. Needs numpy alone, since it
@@ -6,6 +6,7 @@ is imported by every peer in an environment of its own.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Raw:
-    """Samples one after the other in ``data``; sample n is bytes ``[offsets[n], offsets[n + 1])``."""
+    """Samples one after the other in ``data``; n is bytes ``[offsets[n], offsets[n + 1])``."""
 
     folder: Path
     workload: str
@@ -41,8 +42,8 @@ class Raw:
         return np.memmap(self.data, np.uint16, "r").reshape(-1, ROW)
 
     def blobs(self) -> list[memoryview]:
-        offsets, data = self.offsets.tolist(), memoryview(np.memmap(self.data, np.uint8, "r"))
-        return [data[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        offsets, data = self.offsets.tolist(), np.memmap(self.data, np.uint8, "r").data
+        return [data[a:b] for a, b in pairwise(offsets)]
 
     def order(self) -> Array:
         """The order of those peers that leave it to their caller."""
