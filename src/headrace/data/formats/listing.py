@@ -1,10 +1,10 @@
 """Which files lie under a path: in an order of their own, and never outside of the path.
 
 Names are compared as bytes, so the order is the same on every machine and file system. Hidden files
-are left out, and so is what is no regular file (opening a pipe would wait for ever). A link to a
-file below the same folder is followed; a link to a folder below it is not, since what is there is
-listed under its own name; a link that leads out is refused. A name that is not UTF-8 keeps its
-bytes as surrogates (``os.fsencode`` gives them back).
+and indexes are left out, and so is what is no regular file (opening a pipe would wait for ever). A
+link to a file below the same folder is followed; a link to a folder below it is not, since what is
+there is listed under its own name; a link that leads out is refused. A name that is not UTF-8 keeps
+its bytes as surrogates (``os.fsencode`` gives them back).
 """
 
 import fnmatch
@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from headrace.data.errors import IndexRefused, NotADataset
+from headrace.data.places import SUFFIX
 
 PEEKED = 10_000
 """Names looked at before a format says that a folder is none of its own."""
@@ -100,7 +101,7 @@ def _walk(root: Path, *, strict: bool) -> Iterator[str]:
             continue
         for entry in found:
             name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name.endswith(SUFFIX):
                 continue
             if entry.is_symlink() and not _leads_inside(root, name):
                 if strict and os.path.exists(root / name):

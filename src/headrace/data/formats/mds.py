@@ -37,6 +37,8 @@ class Mds:
 
     def claims(self, path: Path) -> bool:
         index = _index_of(path)
+        if index.name != INDEX:
+            return False
         try:
             with Source(index) as source:
                 head = source.read(0, min(1 << 16, source.size))

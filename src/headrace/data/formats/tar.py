@@ -19,12 +19,13 @@ from headrace.data.formats.source import Source
 
 SUFFIXES = (".tar",)
 PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.lz4")
+KEY = "__key__"
 BLOCK = 512
 NAME_BYTES = 1 << 20
 """Longest extended header."""
 TAIL_BYTES = 1 << 24
 """Zeros that may follow the end mark: the padding of a tape record."""
-REGULAR, LONG_NAME, LONG_LINK, PAX, GLOBAL = b"0\0" + b"7", b"L", b"K", b"x", b"g"
+REGULAR, LONG_NAME, LONG_LINK, PAX, GLOBAL = b"07\0", b"L", b"K", b"x", b"g"
 LEFT_OUT = b"123456"
 """Links, devices, folders, pipes."""
 
@@ -73,7 +74,7 @@ def _units(path: Path, files: list[str]) -> Iterator[Unit]:
 def _samples(source: Source) -> Iterator[tuple[int, int]]:
     """(start, stop) of each run of members with the same key."""
     key, start, stop = None, 0, 0
-    fields: set[str] = set()
+    fields = {KEY}
     for member in _members(source.read, source.size, source.path):
         mine, field = _split(member.name)
         if mine is None:
@@ -81,7 +82,7 @@ def _samples(source: Source) -> Iterator[tuple[int, int]]:
         if mine != key:
             if key is not None:
                 yield start, stop
-            key, start, fields = mine, member.start, set()
+            key, start, fields = mine, member.start, {KEY}
         if field in fields:
             raise source.damaged(
                 f"sample {mine!r} has two fields {field!r}", member.start, member.stop
@@ -109,7 +110,7 @@ def _decode(data: memoryview, file: str, start: int) -> list[dict[str, Any]]:
     for member in _members(read, len(data), Path(file), whole=False):
         key, field = _split(member.name)
         if key is not None:
-            sample["__key__"] = key
+            sample[KEY] = key
             sample[field] = read(member.data, member.size)
     return [sample]
 
@@ -136,7 +137,7 @@ def _members(read: Read, size: int, path: Path, *, whole: bool = True) -> Iterat
         data = at + BLOCK
         extended = kind in (LONG_NAME, LONG_LINK, PAX, GLOBAL)
         body_size = found_size if length is None or extended else length
-        if kind in LEFT_OUT and kind not in REGULAR:
+        if kind in LEFT_OUT:
             body_size = 0
         stop = data + (body_size + BLOCK - 1) // BLOCK * BLOCK
         read(stop, 0)

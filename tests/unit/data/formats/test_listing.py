@@ -29,6 +29,12 @@ def test_a_glob_chooses_by_the_name_below_the_folder(tmp_path: Path) -> None:
         listing(tmp_path, (".x",), "*.z")
 
 
+def test_indexes_beside_the_data_are_no_data(tmp_path: Path) -> None:
+    for name in ("a.x", "a.x.hrindex", ".hrindex"):
+        (tmp_path / name).touch()
+    assert listing(tmp_path, (), "*") == ["a.x"]
+
+
 def test_pipes_sockets_loops_and_broken_links_are_left_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.x")
     (tmp_path / "loop.x").symlink_to("loop.x")

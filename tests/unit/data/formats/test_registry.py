@@ -29,6 +29,11 @@ def test_a_format_is_known_by_its_name() -> None:
     assert caught.value.problem == "--format csv: there is no such format"
 
 
+def test_any_json_that_speaks_of_shards_is_not_mds(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"version": 2, "shards": []}')
+    assert registry.of_path(tmp_path / "a.jsonl").name == "jsonl"
+
+
 def test_a_readme_beside_the_data_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     (tmp_path / "a.jsonl").touch()

@@ -115,6 +115,11 @@ def test_two_fields_of_the_same_name_are_refused(tmp_path: Path) -> None:
     assert damage(path) == "sample 'a' has two fields 'x'"
 
 
+def test_a_field_that_would_hide_the_key_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tar", [("a.__key__", b"1")])
+    assert damage(path) == "sample 'a' has two fields '__key__'"
+
+
 def test_a_size_larger_than_the_file_allocates_nothing(tmp_path: Path) -> None:
     info = tarfile.TarInfo("a.x")
     info.size = 1 << 60
