@@ -41,6 +41,7 @@ def start(
     world: int,
     run_dir: Path,
     session: Mapping[str, object] | None = None,
+    program: Path = PROGRAM,
 ) -> list[subprocess.Popen[str]]:
     """The ranks of one attempt, as an agent would start them but for the channel."""
     port = str(free_port())
@@ -61,7 +62,7 @@ def start(
         }
         processes.append(
             subprocess.Popen(
-                [sys.executable, str(PROGRAM), *map(str, argv)],
+                [sys.executable, str(program), *map(str, argv)],
                 env=base | place,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -133,8 +133,8 @@ class _Micros:
         """Of a token set, token 0, which every vocabulary has; else the first sample that is not
         damaged."""
         if self._dataset.is_tokens:
-            window = cast(data.TokenDataset, self._dataset).window
-            samples: object = np.zeros((1, window + 1), np.uint16)
+            shape = cast(data.TokenDataset, self._dataset).sample_shape
+            samples: object = np.zeros((1, *shape), np.uint16)
         else:
             samples = self._first_good()
         finished = self.reading.finish(samples)

@@ -190,3 +190,29 @@ def test_a_batch_by_step_contradicts_the_job_files(
 def test_weights_of_what_is_no_mix_are_refused(books: data.Dataset) -> None:
     with train.session() as run, pytest.raises(BatchesRefused, match="no mix has no weights"):
         run.batches(books, global_batch=4, weights={"books": 1})
+
+
+def test_two_loops_with_weights_of_their_own_go_on_as_one(
+    books: data.Dataset, code: data.Dataset, run_dir: Path
+) -> None:
+    mixed = data.mix(books=books, code=code)
+
+    def two_loops(run: train.Session, first: int, second: int) -> None:
+        model = run.parallelize(nn.Linear(8, 1))
+        run.track(model=model)
+        for name, until in (("books", first), ("code", second)):
+            batches = run.batches(mixed, global_batch=4, seed=7, weights={name: 1}, period=4)
+            for step in run.steps(batches, until):
+                for micro in step:
+                    values = micro.samples[:, :-1].float()
+                    step.scale(model(values).mean()).backward()  # type: ignore[no-untyped-call]
+
+    for second in (4, 5):  # the second attempt goes on in the second loop
+        with train.session() as run:
+            two_loops(run, 3, second)
+            assert run.step == second
+    names = [{name for name, _ in written(run_dir, step)} for step in range(1, 6)]
+    assert names == [{"books"}] * 3 + [{"code"}] * 2
+    samples = [sample for step in range(1, 6) for _, sample in written(run_dir, step)]
+    assert len(set(samples[:12])) == 12
+    assert len(set(samples[12:])) == 8
