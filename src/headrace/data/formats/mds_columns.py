@@ -6,6 +6,7 @@ Source: streaming/base/format/mds/encodings.py in mosaicml/streaming.
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -101,6 +102,22 @@ def _picture(data: bytes) -> NDArray[np.uint8]:
     return value.reshape((height, width, channels) if channels > 1 else (height, width)).copy()
 
 
+def _parts(data: bytes, at: int) -> list[bytes]:
+    """From ``at`` on: u32 count, u32 length of each part, the parts, and nothing else."""
+    (count,) = np.frombuffer(data[at : at + 4], "<u4").tolist()
+    place = at + 4 + 4 * count
+    sizes = np.frombuffer(data[at + 4 : place], "<u4").tolist()
+    if len(sizes) != count or place + sum(sizes) != len(data):
+        raise ValueError(f"a list of {count} parts has not the length it says")
+    ends = list(accumulate(sizes, initial=place))
+    return [data[start:end] for start, end in pairwise(ends)]
+
+
+def _list_of(decode: DecodeColumn) -> DecodeColumn:
+    """A list as streaming's List writes it: four bytes of no meaning first."""
+    return lambda data: [decode(part) for part in _parts(data, 4)]
+
+
 def _same(data: bytes) -> bytes:
     return data
 
@@ -121,6 +138,11 @@ PLAIN: dict[str, DecodeColumn] = {
     "int": _integer,
     "pil": _picture,
     "json": json.loads,
+    "list[jpeg]": _list_of(_same),
+    "list[png]": _list_of(_same),
+    "list[pil]": _list_of(_picture),
+    "jpeg_array": lambda data: _parts(data, 0),
+    "jpegarray": lambda data: _parts(data, 0),
     "str_int": lambda data: int(_text(data)),
     "str_float": lambda data: float(_text(data)),
     "str_decimal": lambda data: Decimal(_text(data)),

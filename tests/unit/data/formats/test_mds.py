@@ -51,6 +51,8 @@ def refusal(folder: Path) -> HeadraceError:
         ("ndarray:uint8:2", b"\1\2", np.array([1, 2], np.uint8)),
         ("ndarray", b"\x11\x05\x02\x00\x07\x00\x08\x00", np.array([7, 8], np.int16)),
         ("pil", struct.pack("<III", 2, 1, 1) + b"L\x01\x02", np.array([[1, 2]], np.uint8)),
+        ("list[jpeg]", struct.pack("<IIII", 0, 2, 1, 2) + b"abc", [b"a", b"bc"]),
+        ("jpeg_array", struct.pack("<III", 2, 0, 2) + b"bc", [b"", b"bc"]),
     ],
 )
 def test_a_column_is_decoded_as_it_is_encoded(encoding: str, data: bytes, value: object) -> None:
@@ -67,6 +69,9 @@ def test_a_column_is_decoded_as_it_is_encoded(encoding: str, data: bytes, value:
         ("pil", b"123"),
         ("pil", struct.pack("<III", 1 << 31, 1 << 31, 1) + b"L"),
         ("int", b"1234567"),
+        ("list[png]", struct.pack("<IIII", 0, 2, 1, 2) + b"abcd"),
+        ("list[png]", struct.pack("<II", 0, 1 << 31)),
+        ("list[png]", b""),
         ("json", b"[" * 100_000),
         ("str", b"\xff"),
         ("str_decimal", b"x"),
