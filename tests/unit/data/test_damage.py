@@ -106,7 +106,7 @@ def test_each_of_60_flipped_bits_is_detected(make: Callable[[Path], Made], tmp_p
     flip(make(tmp_path), 60)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS)
 def test_each_of_1000_flipped_bits_is_detected(
     make: Callable[[Path], Made], tmp_path: Path

@@ -248,3 +248,19 @@ def test_the_packed_file_is_laid_out_as_the_reference_says(tmp_path: Path) -> No
     offset, _, _, length, _ = struct.unpack("<QQQII", sections["docs"])
     assert struct.unpack_from("<5Q", content, offset) == (2, 0, 11, 11, 17)
     assert content[offset + 40 : offset + length] == b"a.txt\0b.txt\0"
+
+
+def test_what_is_not_in_memory_is_asked_for_at_once_and_read_right(
+    lines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.index_path(lines)
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr("headrace.data.fill._in_memory", lambda *_: False)
+    monkeypatch.setattr(
+        "headrace.data.fill.os.posix_fadvise",
+        lambda descriptor, start, size, advice: asked.append((start, size)),
+    )
+    dataset = data.open(lines)
+    assert numbers(dataset, [5, 0, 699]) == [5, 0, 699]
+    places = dataset.find(np.array([5, 0, 699]))
+    assert asked == list(zip(places.starts, places.sizes, strict=True))
