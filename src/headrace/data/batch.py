@@ -19,6 +19,7 @@ from headrace.data.buffers import Allocate, Buffers, plain
 from headrace.data.damage import Damage, OnDamage, Quarantine
 from headrace.data.dataset import Source
 from headrace.data.fill import Found
+from headrace.data.foresight import Foresight
 from headrace.data.formats.format import Sample
 from headrace.data.order import Indices, Sequential, rank_slice
 from headrace.data.plan import State, decode_state, planned, positions_of, samples_at
@@ -98,7 +99,7 @@ class Batches(Iterator[Batch]):
         self._state = state
         self.quarantine = Quarantine(most=reading.damage_limit)
         self._reader = Reader(
-            _tasks(dataset, _shares(state, rank, world)),
+            _tasks(dataset, _shares(state, rank, world), Foresight(dataset, state.plan)),
             _Work(dataset, reading),
             threads=reading.threads,
             ahead=max(reading.read_ahead, reading.threads),
@@ -203,7 +204,7 @@ def _shares(state: State, rank: int, world: int) -> Iterator[_Share]:
             begin += len(span)
 
 
-def _tasks(dataset: Source, shares: Iterator[_Share]) -> Iterator[_Task]:
+def _tasks(dataset: Source, shares: Iterator[_Share], foresight: Foresight) -> Iterator[_Task]:
     """Shares with the places of their samples, looked up for many shares at once."""
     waiting: list[_Share] = []
     positions = 0
@@ -211,6 +212,7 @@ def _tasks(dataset: Source, shares: Iterator[_Share]) -> Iterator[_Task]:
         waiting.append(share)
         positions += max(1, len(share.indices))
         if positions >= _POSITIONS_AT_ONCE:
+            foresight.tell(waiting[0].consumed_after)
             yield from _placed(dataset, waiting)
             waiting, positions = [], 0
     yield from _placed(dataset, waiting)

@@ -171,6 +171,13 @@ class Dataset:
         assert isinstance(places, Places)
         return self._fill(places, buffers)
 
+    def ahead(self, indices: Indices) -> None:
+        """Some of the samples that are needed from now on, in order, for copies to be made in time.
+        See ``headrace.data.cache``."""
+        files = self.index.units.find(indices + self.first).files
+        _, places = np.unique(files, return_index=True)
+        self.files.ahead(files[np.sort(places)].tolist())
+
     def origin(self, index: int) -> tuple[Piece, ...]:
         """Where a sample comes from: documents of a text pack, else bytes of a file."""
         places = self.find(np.array([index], dtype=np.int64))

@@ -8,7 +8,7 @@ import errno
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -74,6 +74,15 @@ class Place(Protocol):
         """``name``: in the index; ``path``: where the file lies."""
         ...
 
+    @property
+    def go_with_the_order(self) -> bool:
+        """Whether it is of use to say what comes next."""
+        ...
+
+    def ahead(self, names: Sequence[str]) -> None:
+        """Files that are needed from now on, in order, each once."""
+        ...
+
     def distrust(self, name: str) -> None:
         """The copy has wrong bytes: from now on give the file itself."""
         ...
@@ -108,6 +117,16 @@ class Files:
     def adopt(self, number: int, file: DataFile) -> None:
         """Use a file that is open already."""
         self._open[number] = file
+
+    @property
+    def go_with_the_order(self) -> bool:
+        """Whether ``ahead`` is of use: there are copies that come and go."""
+        return self._place is not None and self._place.go_with_the_order
+
+    def ahead(self, numbers: Sequence[int]) -> None:
+        """Files that are needed from now on, in order, each once. Does not wait."""
+        if self._place is not None:
+            self._place.ahead([self._describe(number)[0] for number in numbers])
 
     def distrust(self, number: int, file: DataFile) -> bool:
         """Bytes of ``file`` were wrong: read the source from now on. False when it is that."""

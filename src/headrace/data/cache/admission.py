@@ -8,13 +8,13 @@ The plan of an epoch is known, so nothing has to be guessed from the past:
   fixed set, as large as the room, for the whole run. Least recently used would be the worst choice:
   when a set is a little larger than its room, each file is dropped shortly before it is needed.
 * In a sequential or block-wise order files are needed one after the other. ``window`` keeps what
-  comes next, and drops what is past.
+  comes next, and drops what is past when room is needed.
 
 Across runs there is no plan: of data sets that no living run uses, old states of a source that has
 changed go first, then the least recently used.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 BLOCK_BYTES = 4096
@@ -46,6 +46,8 @@ class Admission(NamedTuple):
 
 
 class Window(NamedTuple):
+    """Delete the copies ``drop``, then copy the files ``copy``, in this order."""
+
     drop: tuple[str, ...]
     copy: tuple[Wanted, ...]
 
@@ -101,19 +103,28 @@ def _that_fit(files: Iterable[Wanted], room_bytes: int) -> list[Wanted]:
     return chosen
 
 
-def window(order: Sequence[Wanted], held: Set[str], *, at: int, room_bytes: int) -> Window:
-    """For files needed in ``order``, each once, while the one at place ``at`` is being read.
+def window(coming: Sequence[Wanted], held: Sequence[Wanted], *, room_bytes: int) -> Window:
+    """For files needed in the order ``coming``, each once, when ``held`` have copies.
 
-    ``held`` have copies now. Copied are those that come next, as many in a row as fit; dropped is
-    what is past, and what would be needed only after them.
+    Copied are those that come next, as many in a row as fit in ``room_bytes``. Dropped is, as far
+    as room is needed, what comes after them or not at all: the last by name first, since an order
+    that starts anew begins with the first.
     """
     near: list[Wanted] = []
     left_bytes = room_bytes
-    for file in order[at:]:
+    for file in coming:
         left_bytes -= taken_bytes([file])
         if left_bytes < 0:
             break
         near.append(file)
-    names = {file.name for file in near}
-    drop = tuple(file.name for file in order if file.name in held and file.name not in names)
-    return Window(drop, tuple(file for file in near if file.name not in held))
+    names, have = {file.name for file in near}, {file.name for file in held}
+    copy = tuple(file for file in near if file.name not in have)
+    over_bytes = taken_bytes(held) + taken_bytes(copy) - room_bytes
+    drop = []
+    for file in sorted(held, reverse=True):
+        if over_bytes <= 0:
+            break
+        if file.name not in names:
+            over_bytes -= taken_bytes([file])
+            drop.append(file.name)
+    return Window(tuple(drop), copy)

@@ -10,7 +10,6 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +32,7 @@ class Copied(NamedTuple):
 
 
 class _Part:
-    """A copy in the making."""
+    """A copy in the making. ``left``: pieces that nobody has done yet."""
 
     def __init__(self, source: Path, file: Listed, path: Path) -> None:
         self.source = source
@@ -41,7 +40,6 @@ class _Part:
         self.path = path
         self.left = max(1, -(-file.size_bytes // _PIECE_BYTES))
         self.failed = False
-        self.lock = threading.Lock()
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         for start in range(0, max(1, self.file.size_bytes), _PIECE_BYTES):
@@ -49,70 +47,80 @@ class _Part:
 
 
 class Copying:
-    """Copies ``files`` of a source into ``into``, which has an owner: us."""
+    """Copies ``files`` of a source into ``into``, which has an owner: us.
+
+    Its threads keep no process from ending: one may wait for a file system that has died.
+    """
 
     def __init__(self, into: CachedSet, files: Sequence[Listed]) -> None:
         self._into = into
-        self._files = files
+        self._parts = [
+            _Part(into.listing.path(file), file, into.parts / f"{number}.part")
+            for number, file in enumerate(files)
+        ]
+        self._pieces = iter([(part, *piece) for part in self._parts for piece in part.pieces()])
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._why: str | None = None
-        self._buffers = threading.local()
-        self.done_bytes = 0
+        self._error: BaseException | None = None
         self._whole: list[Listed] = []
+        self.done_bytes = 0
 
     def run(self, say: Callable[[int], None]) -> Copied:
-        """``say`` is called about twice a second with the bytes copied so far."""
-        pool = ThreadPoolExecutor(THREADS)
-        waiting: set[Future[None]] = set()
+        """``say`` is called twice a second, and at the end, with the bytes copied so far."""
+        count = min(THREADS, sum(part.left for part in self._parts))
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
+        self._clear()  # of an owner that was killed
+        for thread in threads:
+            thread.start()
         try:
-            for part, start, stop in self._pieces():
-                if len(waiting) >= 4 * THREADS:
-                    waiting = self._some_done(waiting, say)
-                if self._stop.is_set():
-                    break
-                waiting.add(pool.submit(self._piece, part, start, stop))
-            while waiting:
-                waiting = self._some_done(waiting, say)
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(_SAY_S)
+                    say(self.done_bytes)
+            say(self.done_bytes)
         finally:
             self._stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            self._clear()
+        if self._error is not None:
+            raise self._error
         return Copied(len(self._whole), sum(file.size_bytes for file in self._whole), self._why)
 
-    def _pieces(self) -> Iterator[tuple[_Part, int, int]]:
-        for number, file in enumerate(self._files):
-            path = self._into.parts / f"{number}.part"
-            part = _Part(self._into.listing.path(file), file, path)
-            for start, stop in part.pieces():
-                yield part, start, stop
+    def _clear(self) -> None:
+        for part in self._parts:
+            with contextlib.suppress(OSError):
+                part.path.unlink()
 
-    def _some_done(
-        self, waiting: set[Future[None]], say: Callable[[int], None]
-    ) -> set[Future[None]]:
-        done, left = wait(waiting, timeout=_SAY_S, return_when=FIRST_COMPLETED)
-        for future in done:
-            future.result()
-        say(self.done_bytes)
-        return left
-
-    def _piece(self, part: _Part, start: int, stop: int) -> None:
+    def _work(self) -> None:
+        memory = memoryview(bytearray(_READ_BYTES))
         try:
-            if not part.failed and not self._stop.is_set():
-                self._copy(part, start, stop)
+            while not self._stop.is_set():
+                with self._lock:
+                    piece = next(self._pieces, None)
+                if piece is None:
+                    return
+                self._piece(*piece, memory)
+        except BaseException as error:
+            self._error = error
+            self._stop.set()
+
+    def _piece(self, part: _Part, start: int, stop: int, memory: memoryview) -> None:
+        try:
+            if not part.failed:
+                self._copy(part, start, stop, memory)
         except EOFError:
             self._give_up(part, f"{part.source} became shorter while it was copied")
         except OSError as error:
             self._give_up(part, _reason(part, error))
             if error.errno in _FULL:
                 self._stop.set()
-        with part.lock:
+        with self._lock:
             part.left -= 1
             last = part.left == 0
         if last:
             self._finish(part)
 
-    def _copy(self, part: _Part, start: int, stop: int) -> None:
-        memory = self._memory()
+    def _copy(self, part: _Part, start: int, stop: int, memory: memoryview) -> None:
         source = os.open(part.source, os.O_RDONLY | os.O_CLOEXEC)
         try:
             target = os.open(part.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -144,31 +152,22 @@ class Copying:
             now = part.source.stat()
             if (now.st_size, now.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
                 self._give_up(part, f"{part.source} changed while it was copied")
-            if not part.failed and not self._stop.is_set():
-                part.path.chmod(0o400)
-                os.utime(part.path, ns=(now.st_atime_ns, file.mtime_ns))
-                copy = self._into.copy(file)
-                copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.replace(part.path, copy)
-                with self._lock:
-                    self._whole.append(file)
+            if part.failed or self._stop.is_set():
                 return
+            part.path.chmod(0o400)
+            os.utime(part.path, ns=(now.st_atime_ns, file.mtime_ns))
+            copy = self._into.copy(file)
+            copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.replace(part.path, copy)
+            with self._lock:
+                self._whole.append(file)
         except OSError as error:
             self._give_up(part, _reason(part, error))
-        with contextlib.suppress(OSError):
-            part.path.unlink()
 
     def _give_up(self, part: _Part, why: str) -> None:
         part.failed = True
         with self._lock:
             self._why = self._why or why
-
-    def _memory(self) -> memoryview:
-        """Of each thread, used again and again."""
-        found: memoryview | None = getattr(self._buffers, "memory", None)
-        if found is None:
-            found = self._buffers.memory = memoryview(bytearray(_READ_BYTES))
-        return found
 
 
 def _write_all(descriptor: int, data: memoryview, at: int) -> None:

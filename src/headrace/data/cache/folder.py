@@ -9,6 +9,7 @@
         manifest.json            its files; only they are ever deleted
         tree/...                 copies, under the names of the source; each appears whole
         parts/                   copies in the making; swept by the next owner
+        room                     how many bytes copies may take that go with an order (``ahead``)
         users/<run>.<node>.json  the agent of a run that uses it (``owner.Holder``)
         bad/<hash>               a copy that was found damaged: named here, and used no more
 
@@ -102,9 +103,24 @@ class CachedSet:
         """Undo ``use``."""
         user_file(self.root, user.run_id, node).unlink(missing_ok=True)
 
+    def reserve(self, size_bytes: int | None) -> None:
+        """How much its copies may take while they go with an order; None: they are all there."""
+        if size_bytes is None:
+            (self.root / "room").unlink(missing_ok=True)
+        else:
+            write_record(self.root / "room", size_bytes)
+
     def bad(self) -> int:
         """How many copies were found damaged."""
         return len(_files(self.root / "bad"))
+
+
+def room_bytes(root: Path) -> int | None:
+    """Of a ``CachedSet.root``: see ``CachedSet.reserve``."""
+    try:
+        return read_record(root / "room", int)
+    except (OSError, DecodeError):
+        return None
 
 
 def user_file(root: Path, run_id: str, node: str) -> Path:
@@ -124,6 +140,11 @@ def is_copy(path: Path, of: Listed) -> bool:
     return found.st_size == of.size_bytes and found.st_mtime_ns == of.mtime_ns
 
 
+def read_set(root: Path) -> CachedSet:
+    """One of which its place is known. Raise ``OSError``, ``DecodeError``."""
+    return CachedSet(root, read_record(root / "manifest.json", Listing))
+
+
 class CacheFolder:
     """``open_folder`` makes it. What changes it is for the owner alone."""
 
@@ -139,23 +160,28 @@ class CacheFolder:
     def _named(self, pattern: str) -> Iterator[CachedSet]:
         for path in sorted(self.root.glob(f"sets/{pattern}/manifest.json")):
             with contextlib.suppress(OSError, DecodeError):
-                yield CachedSet(path.parent, read_record(path, Listing))
+                yield read_set(path.parent)
 
     def get(self, listing: Listing) -> CachedSet:
         """Where the copies of a source are, or would be."""
         return CachedSet(self.root / "sets" / listing.fingerprint, listing)
 
     def kept(self) -> list[Kept]:
-        return [
-            Kept(
-                key=one.key,
-                source=one.listing.source,
-                size_bytes=one.size_bytes(),
-                used_s=one.used_s(),
-                in_use=bool(one.users()),
+        """What is here; of a set that goes with the order of a living run, what it may take."""
+        found = []
+        for one in self.sets():
+            in_use = bool(one.users())
+            reserved_bytes = (room_bytes(one.root) or 0) if in_use else 0
+            found.append(
+                Kept(
+                    key=one.key,
+                    source=one.listing.source,
+                    size_bytes=max(one.size_bytes(), reserved_bytes),
+                    used_s=one.used_s(),
+                    in_use=in_use,
+                )
             )
-            for one in self.sets()
-        ]
+        return found
 
     def add(self, listing: Listing) -> CachedSet:
         """Make room for the copies of a source by name, if there is none yet."""
@@ -211,6 +237,7 @@ def _delete(one: CachedSet) -> None:
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         with contextlib.suppress(OSError):
             folder.rmdir()
+    (one.root / "room").unlink(missing_ok=True)
     if not (one.root / "tree").exists():
         (one.root / "manifest.json").unlink(missing_ok=True)
     with contextlib.suppress(OSError):

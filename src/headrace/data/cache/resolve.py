@@ -8,10 +8,11 @@ a copy whose bytes are wrong is named in ``bad/``, which turns all readers of th
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headrace.data.cache.folder import bad_file
+from headrace.data.cache.ahead import Ahead
+from headrace.data.cache.folder import bad_file, room_bytes
 
 VARIABLE = "HEADRACE_STAGED"
 """In the environment of ranks: JSON of source -> ``CachedSet.root`` of its copies."""
@@ -20,8 +21,12 @@ VARIABLE = "HEADRACE_STAGED"
 class Copies:
     """The copies of one source, for a data set at ``path``, which is the source or within it."""
 
-    def __init__(self, source: Path, root: Path, path: Path) -> None:
+    def __init__(
+        self, source: Path, root: Path, path: Path, environ: Mapping[str, str] = os.environ
+    ) -> None:
         self._root = root
+        self._environ = environ
+        self._ahead: Ahead | None = None
         inside = os.path.relpath(path, source)
         self._prefix = "" if inside == "." else f"{inside}/"
         self._alone = None if source.is_dir() else source.name
@@ -43,6 +48,20 @@ class Copies:
             return copy
         same = (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns)
         return copy if same else path
+
+    @property
+    def go_with_the_order(self) -> bool:
+        """Whether ``ahead`` is of use: only some files have copies, and this rank is its node's
+        first."""
+        if self._environ.get("LOCAL_RANK", "0") != "0":
+            return False
+        return room_bytes(self._root) is not None
+
+    def ahead(self, names: Sequence[str]) -> None:
+        """The files that are needed from now on, in order, each once. Does not wait."""
+        if self._ahead is None:
+            self._ahead = Ahead(self._root, run_id=self._environ.get("HEADRACE_RUN_ID", ""))
+        self._ahead.wants([self._name(name) for name in names])
 
     def distrust(self, name: str) -> None:
         """Its bytes are not those that were indexed: use it no more, on the whole node."""
@@ -67,5 +86,5 @@ def copies_of(path: Path, environ: Mapping[str, str] = os.environ) -> Copies | N
     for source, root in json.loads(text).items():
         near = Path(os.path.realpath(source))
         if real == near or near in real.parents:
-            return Copies(near, Path(root), real)
+            return Copies(near, Path(root), real, environ)
     return None

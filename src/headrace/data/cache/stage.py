@@ -17,6 +17,7 @@ from headrace.data.cache.errors import CacheRefused
 from headrace.data.cache.folder import CachedSet, CacheFolder, open_folder
 from headrace.data.cache.listing import Listing, list_source
 from headrace.data.cache.owner import Holder, owned, this_process
+from headrace.data.places import SUFFIX
 
 _GIB = 1 << 30
 
@@ -112,10 +113,11 @@ class Stager:
     def _fill(self, cache: CacheFolder, one: CachedSet, *, in_parts: bool) -> Copied:
         listing, present = one.listing, {file.name for file in one.present()}
         missing = [file for file in listing.files if file.name not in present]
+        missing.sort(key=lambda file: file.name.endswith(SUFFIX))  # of a part, nobody needs it near
         kept = cache.kept()
         limit_bytes = limit.limit_bytes(
             limit.measure(cache.root, self._tier),
-            sum(each.size_bytes for each in kept),
+            sum(each.size_bytes() for each in cache.sets()),
             self._environ.get("HEADRACE_CACHE_LIMIT"),
         )
         admission = admit(
@@ -128,6 +130,10 @@ class Stager:
         )
         for key in admission.evict:
             cache.let_go(key)
+        if in_parts:
+            others = (each for each in kept if each.key not in (one.key, *admission.evict))
+            room_bytes = limit_bytes - sum(each.size_bytes for each in others)
+            one.reserve(None if admission.whole else max(0, room_bytes))
         chosen = {wanted.name for wanted in admission.copy}
         near_bytes = listing.size_bytes - sum(file.size_bytes for file in missing)
         copied = Copying(one, [file for file in missing if file.name in chosen]).run(
