@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 Memory = NDArray[np.uint8]
 Allocate = Callable[[int], Memory]
 _GRAIN_BYTES = 1 << 16
-_OURS_ALONE = 2  # the pool's list and the argument of getrefcount
 
 
 def plain(size_bytes: int) -> Memory:
@@ -28,14 +27,16 @@ class Buffers:
     def __init__(self, *, most: int, allocate: Allocate = plain) -> None:
         self._most = most
         self._allocate = allocate
-        self._kept: list[Memory] = []
+        self._kept = [plain(1)]
+        self._alone = sys.getrefcount(self._kept[0])  # what it says of what only the list holds
+        self._kept.clear()
         self._lock = threading.Lock()
 
     def get(self, size_bytes: int) -> Memory:
         """``size_bytes`` of memory, of unknown content."""
         with self._lock:
             for place in range(len(self._kept)):
-                if sys.getrefcount(self._kept[place]) == _OURS_ALONE:
+                if sys.getrefcount(self._kept[place]) == self._alone:
                     if len(self._kept[place]) >= size_bytes:
                         return self._kept[place][:size_bytes]
                     del self._kept[place]

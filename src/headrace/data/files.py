@@ -109,6 +109,11 @@ class Files:
         found = self._open.get(number)
         return found if found is not None else self._opened(number)
 
+    def name(self, number: int) -> str:
+        """Relative to the data set's path."""
+        found = self._open.get(number)
+        return found.name if found is not None else self._describe(number)[0]
+
     def path(self, number: int) -> tuple[str, Path]:
         """(relative name, where it lies)."""
         name, _ = self._describe(number)

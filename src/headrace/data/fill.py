@@ -130,7 +130,7 @@ class FillSingles:
         if self._decode is not None:
             numbers = range(len(rows)) if good is None else good
             samples = [
-                self._decode(sample, self._files.get(places.files[n]).name, places.starts[n])[0]
+                self._decode(sample, self._files.name(places.files[n]), places.starts[n])[0]
                 for n, sample in zip(numbers, samples, strict=True)
             ]
         return Filled(samples, tuple(bad.values()), good)
@@ -170,7 +170,7 @@ class FillGroups:
         damage = _second_reading(self._files, places, number, memory)
         if damage is not None:
             return damage
-        name = self._files.get(places.files[number]).name
+        name = self._files.name(places.files[number])
         rows = self._decode(memory.toreadonly(), name, places.starts[number])
         with self._lock:
             self._kept[unit] = (rows, size)

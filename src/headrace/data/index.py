@@ -20,6 +20,8 @@ from headrace.data.files import DataFile
 from headrace.data.sections import Blocks, Header, gaps, read_header, read_section
 from headrace.data.units import Columns, Units, decode_units
 
+_COUNT = struct.Struct("<Q")
+
 
 class Piece(Record, frozen=True, kw_only=True):
     """``[start, stop)`` of one source: tokens of a document, or bytes of a file.
@@ -55,7 +57,7 @@ class Index:
         self._names = Blocks(self.file, self.header, "files")
         self._documents = Blocks(self.file, self.header, "docs")
         self.units = Units(self._units, units=self.header.units, samples=self.header.samples)
-        self._named: tuple[int, list[tuple[str, int]]] = (-1, [])
+        self._named = (-1, b"")
 
     @property
     def path(self) -> Path:
@@ -86,11 +88,11 @@ class Index:
         if self.header.packed:
             return ".", self.header.file_bytes
         block = int(np.searchsorted(self._names.first, number, side="right")) - 1
-        held, rows = self._named
+        held, data = self._named
         if held != block:
-            rows = _decode_names(self._names.read(block))
-            self._named = (block, rows)
-        return rows[number - int(self._names.first[block])]
+            data = self._names.read(block)
+            self._named = (block, data)
+        return _decode_name(data, number - int(self._names.first[block]))
 
     def documents(self, start: int, stop: int) -> tuple[Piece, ...]:
         """Which documents tokens ``[start, stop)`` of the stream come from; empty without a table
@@ -147,14 +149,13 @@ def encode_names(files: list[tuple[str, int]]) -> bytes:
     """A block of the table of files: count, sizes, then names that end in a zero byte."""
     sizes = np.array([size for _, size in files], "<u8").tobytes()
     names = b"".join(os.fsencode(name) + b"\0" for name, _ in files)
-    return struct.pack("<Q", len(files)) + sizes + names
+    return _COUNT.pack(len(files)) + sizes + names
 
 
-def _decode_names(data: bytes) -> list[tuple[str, int]]:
-    (count,) = struct.unpack_from("<Q", data)
-    sizes = np.frombuffer(data, "<u8", count, 8).tolist()
-    names = data[8 + 8 * count :].split(b"\0")
-    return [(os.fsdecode(name), size) for name, size in zip(names, sizes, strict=False)]
+def _decode_name(data: bytes, row: int) -> tuple[str, int]:
+    count, size = _COUNT.unpack_from(data)[0], _COUNT.unpack_from(data, 8 + 8 * row)[0]
+    names = data[8 + 8 * count :].split(b"\0", row + 1)
+    return os.fsdecode(names[row]), size
 
 
 def encode_documents(documents: list[tuple[int, int, str]]) -> bytes:
@@ -162,11 +163,11 @@ def encode_documents(documents: list[tuple[int, int, str]]) -> bytes:
     starts = np.array([start for start, _, _ in documents], "<u8").tobytes()
     stops = np.array([stop for _, stop, _ in documents], "<u8").tobytes()
     names = b"".join(os.fsencode(name) + b"\0" for _, _, name in documents)
-    return struct.pack("<Q", len(documents)) + starts + stops + names
+    return _COUNT.pack(len(documents)) + starts + stops + names
 
 
 def _decode_documents(data: bytes) -> list[tuple[int, int, str]]:
-    (count,) = struct.unpack_from("<Q", data)
+    (count,) = _COUNT.unpack_from(data)
     starts = np.frombuffer(data, "<u8", count, 8).tolist()
     stops = np.frombuffer(data, "<u8", count, 8 + 8 * count).tolist()
     names = data[8 + 16 * count :].split(b"\0")

@@ -17,7 +17,7 @@ import xxhash
 
 from headrace.core.records import Record
 from headrace.data.atomic import written
-from headrace.data.errors import DataNotFound, IndexRefused
+from headrace.data.errors import DataNotFound, IndexRefused, PackFailed
 from headrace.data.files import DataFile, Files
 from headrace.data.formats import registry
 from headrace.data.formats.format import Format, Options, Unit
@@ -73,7 +73,8 @@ def index_path(
     sizes = [_size(path, name) for name in scan.files]
     described = list(zip(scan.files, sizes, strict=True))
     place = out or writable_place(path, os.environ)
-    place.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(place)
+    all_bytes = sum(sizes)
     files = Files(path, described.__getitem__)
     done_bytes, largest_group = 0, 0
     with written(place) as file, IndexWriter(place.parent) as writer:
@@ -82,7 +83,7 @@ def index_path(
             done_bytes += batch.size_bytes
             largest_group = max(largest_group, _largest_group(batch.columns))
             if progress is not None:
-                progress(done_bytes, max(done_bytes, sum(sizes)))
+                progress(done_bytes, max(done_bytes, all_bytes))
         header = writer.finish(
             file,
             meta={**scan.meta, "format": reader.name},
@@ -123,6 +124,13 @@ def _advice(largest_group: int) -> tuple[str, ...]:
         "one of them: write the files again with 1,000 rows or so in a group, or draw batches in "
         "blocks (data.Blocks)",
     )
+
+
+def _make_folder(place: Path) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PackFailed(place, error) from error
 
 
 def _size(path: Path, name: str) -> int:

@@ -12,7 +12,7 @@ import xxhash
 
 from headrace import data
 from headrace.core.errors import HeadraceError
-from headrace.data.errors import DamagedData, DataChanged, NotADataset, NotIndexed
+from headrace.data.errors import DamagedData, DataChanged, NotADataset, NotIndexed, PackFailed
 from headrace.data.places import beside, in_cache
 from headrace.data.repack import pack_dataset
 from headrace.data.verify import verify
@@ -264,3 +264,24 @@ def test_what_is_not_in_memory_is_asked_for_at_once_and_read_right(
     assert numbers(dataset, [5, 0, 699]) == [5, 0, 699]
     places = dataset.find(np.array([5, 0, 699]))
     assert asked == list(zip(places.starts, places.sizes, strict=True))
+
+
+def test_an_index_that_cannot_be_written_says_so(lines: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PackFailed, match=r"writing .*/file/index failed"):
+        data.index_path(lines, out=tmp_path / "file" / "index")
+
+
+def test_a_thousand_files_are_read_with_few_of_them_open(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(1000):
+        (folder / f"{number:04}.txt").write_text(f"text {number}")
+    data.index_path(folder)
+    dataset = data.open(folder)
+    order = np.random.default_rng(2).permutation(1000).tolist()
+    before = len(os.listdir("/proc/self/fd"))
+    texts = [str(sample) for sample in dataset.read(order)]
+    assert all(f"text {number}" in text for number, text in zip(order, texts, strict=True))
+    assert dataset.origin(777)[0].source == "0777.txt"
+    assert len(os.listdir("/proc/self/fd")) - before <= 256
