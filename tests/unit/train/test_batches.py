@@ -171,3 +171,14 @@ def test_arrays_become_tensors_without_a_copy() -> None:
 def test_what_makes_no_batch_is_refused(samples: list[object]) -> None:
     with pytest.raises(NotStackable):
         data.stack(samples)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32])
+def test_tokens_that_travel_as_signed_bits_arrive_as_they_were(
+    kind: type[np.unsignedinteger],
+) -> None:
+    most = np.iinfo(kind).max
+    tokens = torch.from_numpy(np.array([[0, 1, most // 2, most // 2 + 1, most]], kind))
+    moved = Mover(torch.device("cpu"))._tokens_to_gpu(tokens)
+    assert moved.dtype == torch.int64
+    assert moved.tolist() == [[0, 1, most // 2, most // 2 + 1, most]]
