@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from headrace.cluster.nodes.mounts import NETWORK, MountLine, mount_of, parse_mounts
+from headrace.cluster import storage
 from headrace.cluster.nodes.probe import probe
+from headrace.cluster.storage.durability import weakness
 from headrace.core.places import runs_folder
 from headrace.diagnose.facts import Facts, Folder, Software
 
@@ -21,34 +22,33 @@ _PSM2_NCCL = "libnccl-net-psm2.so"
 
 def collect(environ: Mapping[str, str]) -> Facts:
     """All facts of this machine, as this user sees them."""
-    mounts = parse_mounts(Path("/proc/self/mounts").read_text())
     return Facts(
         node=probe(),
         software=_software(environ),
         folders=(
-            read_folder("runs", runs_folder(environ), mounts),
-            read_folder("temporary files", Path(tempfile.gettempdir()), mounts),
+            read_folder("runs", runs_folder(environ)),
+            read_folder("temporary files", Path(tempfile.gettempdir())),
         ),
         clock_synchronised=clock_synchronised(),
         kernel_log=read_kernel_log(),
     )
 
 
-def read_folder(role: str, path: Path, mounts: list[MountLine]) -> Folder:
-    """Facts about the file system of ``path``, which need not exist yet."""
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
-    mount = mount_of(str(existing.resolve()), mounts)
-    size = os.statvfs(existing)
-    fstype = mount.fstype if mount else "unknown"
+def read_folder(role: str, path: Path) -> Folder:
+    """Facts about the file system of ``path``, which need not exist yet; one that hangs is said to
+    hang."""
+    found = storage.of(path)
     return Folder(
         role=role,
         path=str(path),
-        fstype=fstype,
-        network=fstype in NETWORK,
-        size_bytes=size.f_blocks * size.f_frsize,
-        free_bytes=size.f_bavail * size.f_frsize,
-        inodes=size.f_files,
-        inodes_free=size.f_favail,
+        fstype=found.fstype or "unknown",
+        network=found.network,
+        size_bytes=found.size_bytes or 0,
+        free_bytes=found.free_bytes or 0,
+        inodes=found.inodes or 0,
+        inodes_free=found.inodes_free or 0,
+        answers=found.answers,
+        weakness=weakness(found.kind, found.fstype, found.options),
     )
 
 

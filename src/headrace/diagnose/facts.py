@@ -8,6 +8,8 @@ class Folder(Record, frozen=True, kw_only=True):
     """A folder Headrace writes to, and the file system that holds it (nearest folder that exists).
 
     ``network``: the file system reaches over a network. ``inodes`` is 0 where it does not count.
+    ``answers`` False: it did not answer in time, and sizes are 0. ``weakness``: why "flush, then
+    rename" is not safe there, if so.
     """
 
     role: str
@@ -18,6 +20,8 @@ class Folder(Record, frozen=True, kw_only=True):
     free_bytes: int
     inodes: int
     inodes_free: int
+    answers: bool = True
+    weakness: str | None = None
 
 
 class Software(Record, frozen=True, kw_only=True):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cluster.nodes.mounts import MountLine
 from headrace.cluster.nodes.node import Gpu, Interface, Limits, Node, Rdma
 from headrace.core.records import replace
 from headrace.diagnose.collect import collect, parse_torch_cuda, read_folder
@@ -159,6 +158,18 @@ CASES: list[tuple[Facts, str, Severity, str]] = [
         "Runs lie on a network file system (lustre).",
     ),
     (
+        of_folder(fstype="tmpfs", weakness="it is memory"),
+        "124",
+        Severity.WARNING,
+        "Runs and checkpoints are not safe where they lie.",
+    ),
+    (
+        of_folder(answers=False, network=True, fstype="nfs4", free_bytes=0),
+        "125",
+        Severity.ERROR,
+        "The file system of the folder for runs does not answer.",
+    ),
+    (
         of_node(interfaces=(replace(NODE.interfaces[0], addresses=()),)),
         "131",
         Severity.INFO,
@@ -306,12 +317,8 @@ def test_the_cuda_release_of_torch_is_told_by_its_metadata(
 
 
 def test_a_folder_that_does_not_exist_yet_is_judged_by_its_parent(tmp_path: Path) -> None:
-    mounts = [
-        MountLine(source="/dev/sda", path="/", fstype="ext4"),
-        MountLine(source="srv:/x", path=str(tmp_path), fstype="nfs4"),
-    ]
-    folder = read_folder("runs", tmp_path / "not/yet", mounts)
-    assert (folder.fstype, folder.network) == ("nfs4", True)
+    folder = read_folder("runs", tmp_path / "not/yet")
+    assert (folder.path, folder.network) == (str(tmp_path / "not/yet"), False)
     assert folder.size_bytes > 0
 
 

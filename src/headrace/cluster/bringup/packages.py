@@ -45,14 +45,15 @@ def require(*, install: bool) -> None:
     programs = missing()
     packages = list(dict.fromkeys(PACKAGES[program] for program in programs))
     if programs and install and shutil.which("apt-get"):
-        _install(packages)
+        install_packages(packages)
         programs = missing()
     if programs:
         raise PackagesMissing(programs, packages)
 
 
-def _install(packages: Sequence[str]) -> None:
-    """Without starting a service, now or at the next boot (policy-rc.d: see invoke-rc.d(8))."""
+def install_packages(packages: Sequence[str]) -> None:
+    """Debian packages, without starting a service now (policy-rc.d: see invoke-rc.d(8)), nor
+    the services of a virtual cluster at the next boot."""
     ours = not _POLICY.exists()
     if ours:
         _POLICY.write_text("#!/bin/sh\n# headrace cluster up --install\nexit 101\n")

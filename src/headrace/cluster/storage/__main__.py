@@ -1,4 +1,7 @@
-"""The child that ``probe`` starts: PATH DEADLINE_S; prints a line of JSON for each answer."""
+"""The child that ``probe`` starts: PATH DEADLINE_S; prints a line of JSON for each answer.
+
+Ends with the number of the error that the kernel gave.
+"""
 
 import sys
 
@@ -13,7 +16,7 @@ def main() -> int:
             sys.stdout.buffer.flush()
     except OSError as error:
         sys.stderr.write(f"{error.strerror or error}\n")
-        return 1
+        return error.errno or 1
     return 0
 
 

@@ -5,6 +5,7 @@ at by a child process with a deadline: when it is over the child is killed, not 
 it had found by then is the answer.
 """
 
+import errno
 import os
 import sys
 from collections import deque
@@ -22,6 +23,8 @@ from headrace.core.records import DecodeError, decode, replace
 DEADLINE_S = 15.0
 _START_S = 5.0
 _LINKS_MAX = 40
+_SERVERS_GONE = (errno.ENOTCONN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ESHUTDOWN)
+"""What a file system says at once whose servers it has lost."""
 
 
 def of(path: str | os.PathLike[str], *, deadline_s: float = DEADLINE_S) -> Storage:
@@ -83,9 +86,12 @@ def _from_child(path: str, place: str, line: MountLine, deadline_s: float) -> St
         missed = f"the file system stopped answering within {deadline_s:g} s"
         known = (*found.unknown, missed)
         return found if status is not None else replace(found, unknown=known)
+    why = f"no answer from {line.source} in {deadline_s:g} s"
     if status is not None:
         lines = complaint.decode(errors="replace").strip().splitlines()
-        raise NotLookedAt(path, lines[-1] if lines else "the look at it ended without an answer")
+        why = lines[-1] if lines else "the look at it ended without an answer"
+        if status not in _SERVERS_GONE:
+            raise NotLookedAt(path, why)
     kind = kind_of(line.fstype, None)
     return Storage(
         path=path,
@@ -97,7 +103,7 @@ def _from_child(path: str, place: str, line: MountLine, deadline_s: float) -> St
         options=line.options,
         network=is_network(line.fstype, kind),
         answers=False,
-        unknown=(f"no answer from {line.source} in {deadline_s:g} s",),
+        unknown=(why,),
     )
 
 

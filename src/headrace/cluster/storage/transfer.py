@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from headrace.core.records import Record, decode, encode
+from headrace.cluster.storage.cached import drop, takes_direct
+from headrace.core.records import Record, decode, encode, replace
 
 _NOISE_BYTES = 4 << 20
 _LOOK_S = 0.1
@@ -154,5 +155,15 @@ def _repeat(
     return names, max(time.monotonic() - begun_s, 1e-9)
 
 
+def main() -> None:
+    """The order of another node: read around the cache, or empty it first."""
+    order = decode(sys.argv[1], Order)
+    paths = [Path(path) for path in order.paths]
+    for path in paths:
+        drop(path)
+    moved = transfer(replace(order, direct=all(map(takes_direct, paths))))
+    sys.stdout.buffer.write(encode(moved))
+
+
 if __name__ == "__main__":
-    sys.stdout.buffer.write(encode(transfer(decode(sys.argv[1], Order))))
+    main()

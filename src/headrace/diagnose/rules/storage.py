@@ -13,7 +13,19 @@ _INODES_MIN_RATIO = 0.02
 
 def check(facts: Facts) -> Iterator[Finding]:
     for folder in facts.folders:
+        if not folder.answers:
+            yield _hangs(folder)
+            continue
         yield from _room(folder)
+        if folder.role == "runs" and folder.weakness is not None:
+            yield Finding(
+                code="HR-DOCTOR-124",
+                severity=Severity.WARNING,
+                what="Runs and checkpoints are not safe where they lie.",
+                evidence=f"{folder.path} ({folder.fstype}): {folder.weakness}",
+                remedy="set HEADRACE_RUNS to a disk or a parallel file system; "
+                "headrace storage PATH says what lies where",
+            )
         if folder.role == "runs" and folder.network:
             yield Finding(
                 code="HR-DOCTOR-123",
@@ -23,6 +35,16 @@ def check(facts: Facts) -> Iterator[Finding]:
                 remedy="right on a cluster; on one machine a local disk saves checkpoints faster: "
                 "set HEADRACE_RUNS",
             )
+
+
+def _hangs(folder: Folder) -> Finding:
+    return Finding(
+        code="HR-DOCTOR-125",
+        severity=Severity.ERROR,
+        what=f"The file system of the folder for {folder.role} does not answer.",
+        evidence=f"{folder.path} ({folder.fstype}): no answer in time",
+        remedy="ask who runs it, or set HEADRACE_RUNS (TMPDIR) to another one",
+    )
 
 
 def _room(folder: Folder) -> Iterator[Finding]:

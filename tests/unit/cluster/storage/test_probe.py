@@ -1,5 +1,6 @@
 """A look at a path ends in time, whatever lies under it."""
 
+import errno
 import os
 import sys
 import time
@@ -121,6 +122,15 @@ def test_a_child_that_is_refused_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(NotLookedAt, match="cannot be looked at") as raised:
         storage.of(tmp_path)
     assert raised.value.why == "Permission denied"
+
+
+def test_one_that_says_at_once_that_its_servers_are_gone_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"import sys; print('Not connected', file=sys.stderr); sys.exit({errno.ENOTCONN})"
+    on_a_network(monkeypatch, tmp_path, program)
+    found = storage.of(tmp_path)
+    assert (found.answers, found.unknown) == (False, ("Not connected",))
 
 
 def tools(monkeypatch: pytest.MonkeyPatch, folder: Path, **scripts: str) -> None:
