@@ -15,7 +15,7 @@ import numpy as np
 from headrace.core.errors import HeadraceError
 from headrace.core.records import replace
 from headrace.data.ask import Asking, ask, need
-from headrace.data.buffers import Allocate, Buffers, plain
+from headrace.data.buffers import Allocate, Buffers, keep_freed_memory, plain
 from headrace.data.damage import Damage, OnDamage, Quarantine
 from headrace.data.dataset import Source
 from headrace.data.fill import Found
@@ -96,6 +96,7 @@ class Batches(Iterator[Batch]):
         self, dataset: Source, state: State, *, rank: int, world: int, reading: Reading = PLAIN
     ) -> None:
         need(0 <= rank < world, f"rank {rank} of {world}")
+        keep_freed_memory()
         self._state = state
         self.quarantine = Quarantine(most=reading.damage_limit)
         self._reader = Reader(

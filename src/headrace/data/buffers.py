@@ -5,6 +5,7 @@ page. A buffer is handed out again only when the pool holds the last reference t
 memoryview or a tensor of someone else's that shares its memory keeps it out of use.
 """
 
+import functools
 import sys
 import threading
 from collections.abc import Callable
@@ -15,10 +16,22 @@ from numpy.typing import NDArray
 Memory = NDArray[np.uint8]
 Allocate = Callable[[int], Memory]
 _GRAIN_BYTES = 1 << 16
+_LARGE_BYTES = 31 << 20  # glibc heeds blocks of up to 32 MiB
 
 
 def plain(size_bytes: int) -> Memory:
     return np.empty(size_bytes, np.uint8)
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Have the allocator keep what decoders free, some tens of MiB, for their next samples.
+
+    glibc hands memory back to the kernel until a large block has been freed once: that raises the
+    sizes from which blocks are mapped, and heaps cut, for the whole process (mallopt(3),
+    M_MMAP_THRESHOLD). Elsewhere nothing happens.
+    """
+    bytearray(_LARGE_BYTES)
 
 
 class Buffers:

@@ -1,5 +1,7 @@
 """Memory is used again exactly when nobody refers to it."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -62,3 +64,29 @@ def test_a_buffer_that_is_too_small_makes_room_for_a_larger_one(one: Buffers) ->
     where = address(large)
     del large
     assert address(one.get(9_000_000)) == where
+
+
+def test_decoders_get_the_memory_again_that_they_freed() -> None:
+    """In a process of its own, since the allocator's thresholds hold for the whole process."""
+    program = """
+import resource
+from headrace.data.buffers import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        samples = [bytes(50_000) for _ in range(64)]
+        del samples
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+fresh = faults()
+keep_freed_memory()
+faults()
+print(fresh, faults())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    fresh, kept = map(int, done.stdout.split())
+    assert kept < fresh / 10 or fresh < 100  # another allocator than glibc's keeps by itself
