@@ -36,7 +36,7 @@ class Mds:
     name = "mds"
 
     def claims(self, path: Path) -> bool:
-        index = _index_of(path)
+        index = path / INDEX if path.is_dir() else path
         if index.name != INDEX:
             return False
         try:
@@ -48,7 +48,13 @@ class Mds:
 
     def scan(self, path: Path, options: Options) -> Scan:
         del options
-        index = _index_of(path)
+        if not path.is_dir():
+            raise IndexRefused(
+                f"{path}: holds no samples",
+                why="the shards lie beside it",
+                remedy=f"give the folder of both: {path.parent}",
+            )
+        index = path / INDEX
         shards = _shards(index)
         names = [_name(shard, index, number) for number, shard in enumerate(shards)]
         columns = [_columns(shard, index, number) for number, shard in enumerate(shards)]
@@ -79,10 +85,6 @@ class Mds:
                 ) from None
 
         return decode
-
-
-def _index_of(path: Path) -> Path:
-    return path / INDEX if path.is_dir() else path
 
 
 def _shards(index: Path) -> list[dict[str, Any]]:

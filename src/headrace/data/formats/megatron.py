@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.data.errors import NotADataset
+from headrace.data.errors import IndexRefused, NotADataset
 from headrace.data.formats import tokens
 from headrace.data.formats.format import Decode, Options, Scan, Unit
 from headrace.data.formats.listing import any_of, inside, listing
@@ -56,11 +56,15 @@ class Megatron:
         return any_of(path, (".idx",))
 
     def scan(self, path: Path, options: Options) -> Scan:
-        root = path if path.is_dir() else path.parent
+        if not path.is_dir() and path.suffix != ".bin":
+            raise IndexRefused(
+                f"{path}: holds no tokens",
+                why="tokens lie in a .bin that has an .idx beside it",
+                remedy=f"give the .bin, or the folder of both: {path.with_suffix('.bin')}",
+            )
+        root, indexes = path.parent, [path.with_suffix(".idx").name]
         if path.is_dir():
-            indexes = listing(path, (".idx",), options.glob)
-        else:
-            indexes = [path.with_suffix(".idx").name]
+            root, indexes = path, _indexes(path, options.glob)
         pairs = [_pair(root, name) for name in indexes]
         for pair, name in zip(pairs, indexes, strict=True):
             if pair.dtype != pairs[0].dtype:
@@ -73,8 +77,7 @@ class Megatron:
         if pairs[0].dtype.name in ("float32", "float64", "int8"):
             raise NotADataset(path, f"its values are {pairs[0].dtype}, which are no tokens")
         parts = [tokens.Stretch(n, 0, int(pair.lengths.sum())) for n, pair in enumerate(pairs)]
-        place = path if path.is_dir() else path.with_suffix(".bin")
-        stream = tokens.Stream(place, files, parts, pairs[0].dtype)
+        stream = tokens.Stream(path, files, parts, pairs[0].dtype)
         return stream.windows(window, stride=window, vocab=options.vocab)
 
     def decoder(self, meta: Mapping[str, Any]) -> Decode:
@@ -87,6 +90,15 @@ class Megatron:
             return [np.frombuffer(data, dtype).copy()]
 
         return decode
+
+
+def _indexes(path: Path, glob: str | None) -> list[str]:
+    """Those in a folder; a glob may name either file of a pair."""
+    chosen = [os.path.splitext(name) for name in listing(path, (".idx",), glob)]
+    stems = dict.fromkeys(stem for stem, suffix in chosen if suffix in (".bin", ".idx"))
+    if not stems:
+        raise NotADataset(path, f"--glob {glob}: no .bin with an .idx")
+    return [stem + ".idx" for stem in stems]
 
 
 def _sequences(pairs: Sequence[Pair]) -> Iterator[Unit]:

@@ -177,6 +177,16 @@ def test_an_index_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     assert isinstance(refusal(tmp_path), NotADataset | DamagedData)
 
 
+def test_the_index_alone_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    one_column(tmp_path, "str", [b"x"])
+    assert Mds().claims(tmp_path / "index.json")
+    assert str(refusal(tmp_path / "index.json")) == (
+        f"error HR-DATA-010: {tmp_path}/index.json: holds no samples\n"
+        "  why: the shards lie beside it\n"
+        f"  fix: give the folder of both: {tmp_path}"
+    )
+
+
 def test_shards_with_different_columns_are_refused(tmp_path: Path) -> None:
     shards = [
         mds_shard(tmp_path / f"{number}.mds", [[b"x"]], {name: "str"})

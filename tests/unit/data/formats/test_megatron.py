@@ -42,14 +42,32 @@ def test_without_a_window_a_sequence_is_a_sample_and_empty_ones_are_none(
     assert plain(samples(tmp_path)) == [(dtype, [0, 1]), (dtype, [2, 3, 4])]
 
 
-@pytest.mark.parametrize("name", [".", "x.bin", "x.idx"])
-def test_the_folder_and_each_file_of_a_pair_name_the_same_samples(
-    name: str, tmp_path: Path
-) -> None:
+def test_the_index_alone_is_refused_with_what_to_give(tmp_path: Path) -> None:
     pair(tmp_path, [5, 4])
-    path = tmp_path / name if name != "x.idx" else tmp_path
+    assert Megatron().claims(tmp_path / "x.idx")
+    assert str(refusal(tmp_path / "x.idx")) == (
+        f"error HR-DATA-010: {tmp_path}/x.idx: holds no tokens\n"
+        "  why: tokens lie in a .bin that has an .idx beside it\n"
+        f"  fix: give the .bin, or the folder of both: {tmp_path}/x.bin"
+    )
+
+
+@pytest.mark.parametrize("name", [".", "x.bin"])
+def test_the_folder_and_the_tokens_name_the_same_samples(name: str, tmp_path: Path) -> None:
+    pair(tmp_path, [5, 4])
     assert Megatron().claims(tmp_path / name)
-    assert plain(samples(path, 2)) == [("uint16", [n, n + 1, n + 2]) for n in (0, 2, 4, 6)]
+    rows = [("uint16", [n, n + 1, n + 2]) for n in (0, 2, 4, 6)]
+    assert plain(samples(tmp_path / name, 2)) == rows
+
+
+@pytest.mark.parametrize("glob", ["a*", "a.bin", "a.idx", "[a]*"])
+def test_a_glob_may_name_either_file_of_a_pair(glob: str, tmp_path: Path) -> None:
+    pair(tmp_path, [2], name="a")
+    pair(tmp_path, [3], name="b")
+    options = Options(glob=glob)
+    assert plain(read(Written("megatron", tmp_path, [], options))) == [("uint16", [0, 1])]
+    with pytest.raises(NotADataset):
+        Megatron().scan(tmp_path, Options(glob="c*"))
 
 
 def test_windows_never_cross_files(tmp_path: Path) -> None:
