@@ -166,6 +166,12 @@ def test_weights_that_make_no_sense_are_refused(weights: list[float]) -> None:
         shares_of(weights)
 
 
+@pytest.mark.parametrize("period", [0, -1, 10**6 + 1])
+def test_a_period_that_is_none_is_refused(period: int) -> None:
+    with pytest.raises(ValueError, match="a period has 1 to 1000000 samples"):
+        shares_of([1.0], period)
+
+
 @given(st.integers(1, 50), st.integers(1, 4), mixtures(most_sources=1), st.sampled_from(WORLDS))
 def test_epochs_end_at_one_step_for_all_ranks_with_every_sample_once_each(
     length: int, epochs: int, asked: Asked, world: int
@@ -274,3 +280,32 @@ def test_changes_are_told_apart_by_step() -> None:
     ]
     starts = [positions_of(plan, step) for step in range(20)]
     assert all(before[1] == behind[0] for before, behind in pairwise(starts))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@given(mixtures(), st.integers(0, 9), st.data())
+def test_a_state_with_one_value_changed_is_refused_or_contradicts_nothing(
+    asked: Asked, steps: int, data: st.DataObject
+) -> None:
+    """Whatever is decoded can be gone on from."""
+    value = json.loads(encode(after(planned(asked), steps)))
+    place: object = value
+    while isinstance(place, dict | list) and place:
+        keys = list(place) if isinstance(place, dict) else range(len(place))
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(place[key], dict | list) or data.draw(st.booleans()):
+            place[key] = data.draw(json_values)
+            break
+        place = place[key]
+    try:
+        state = decode_state(value)
+    except StateMismatch:
+        return
+    samples = samples_at(state.plan, np.arange(state.consumed, state.consumed + 10))
+    assert samples.max() < sum(source.length for source in state.plan.sources)

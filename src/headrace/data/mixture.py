@@ -19,6 +19,7 @@ from headrace.core.records import Record
 from headrace.data.order import Indices, derived_seed, hashed
 
 PERIOD = 1000
+PERIOD_MOST = 10**6
 _PERIODS_KEPT = 64
 
 
@@ -41,9 +42,11 @@ class Draws(NamedTuple):
 def shares_of(weights: Sequence[float], period: int = PERIOD) -> tuple[int, ...]:
     """Whole shares of ``period`` by largest remainder: each is off by less than one.
 
-    Raise ``ValueError`` for weights below 0 or that sum to 0, and for one above 0 that is too small
-    to come at all in a period.
+    Raise ``ValueError`` for weights below 0 or that sum to 0, for one above 0 that is too small to
+    come at all in a period, and for a period that is none.
     """
+    if not 1 <= period <= PERIOD_MOST:
+        raise ValueError(f"a period has 1 to {PERIOD_MOST} samples, not {period}")
     exact = [Fraction(weight) if isfinite(weight) else Fraction(-1) for weight in weights]
     total = sum(exact)
     if any(weight < 0 for weight in exact) or total <= 0:

@@ -23,11 +23,12 @@ from headrace.data.batch_sizes import (
     steps_to,
 )
 from headrace.data.errors import StateMismatch
-from headrace.data.mixture import Draws, Segment, consumed_at, draws_at, reweighed
+from headrace.data.mixture import PERIOD_MOST, Draws, Segment, consumed_at, draws_at, reweighed
 from headrace.data.order import WHOLE, Indices, Order, derived_seed, indices_at
 
 V = TypeVar("V")
 VERSION = 1
+_MOST = 2**53  # of anything that is counted
 MIXING = -1  # the number of the seed that mixes sources
 
 
@@ -171,9 +172,10 @@ def _check_form(state: State) -> None:
     sound = (
         step >= 0
         and bool(plan.sources and sizes and segments)
-        and all(source.length >= 1 for source in plan.sources)
+        and all(1 <= source.length < _MOST for source in plan.sources)
+        and state.consumed < _MOST
         and (sizes[0].step, sizes[0].consumed, segments[0].start) == (0, 0, 0)
-        and all(one.size >= 1 for one in sizes)
+        and all(1 <= one.size < _MOST for one in sizes)
         and all(a.step < b.step and a.consumed < b.consumed for a, b in pairwise(sizes))
         and all(a.start < b.start for a, b in pairwise(segments))
         and all(_sound(segment, len(plan.sources)) for segment in segments)
@@ -188,7 +190,7 @@ def _sound(segment: Segment, sources: int) -> bool:
     return (
         len(segment.shares) == len(segment.consumed) <= sources
         and min(segment.shares, default=-1) >= 0
-        and sum(segment.shares) >= 1
+        and 1 <= sum(segment.shares) <= PERIOD_MOST
         and sum(segment.consumed) == segment.start
     )
 

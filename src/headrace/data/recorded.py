@@ -100,7 +100,13 @@ def recorded(path: Path) -> tuple[State, tuple[Part, ...]]:
         found = read_record(path, Recorded)
     except (OSError, DecodeError) as error:
         raise NoPlan(path.parent, error) from error
-    return decode_state(found.state), found.parts
+    state = decode_state(found.state)
+    samples = sum(source.length for source in state.plan.sources)
+    if any(part.length < 0 for part in found.parts) or samples != sum(
+        part.length for part in found.parts
+    ):
+        raise NoPlan(path.parent, ValueError("its data sets do not hold its samples"))
+    return state, found.parts
 
 
 def drawn_in(state: State, parts: tuple[Part, ...], step: int) -> Iterator[Drawn]:
