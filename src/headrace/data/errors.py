@@ -156,11 +156,11 @@ class PackageMissing(UsageError):
 
     code = "HR-DATA-011"
 
-    def __init__(self, package: str, needed_for: str) -> None:
+    def __init__(self, package: str, needed_for: str, *, install: str = "headrace[data]") -> None:
         super().__init__(
             f"{needed_for} cannot be read without the package {package}",
             why=f"{package} is not installed in this Python",
-            remedy="pip install 'headrace[data]'",
+            remedy=f"pip install '{install}'",
         )
         self.package = package
 

@@ -54,4 +54,4 @@ def _package(name: str) -> Any:  # noqa: ANN401 - a module
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         package = name.split(".")[0]
-        raise PackageMissing(package, f"a batch as {package} arrays") from error
+        raise PackageMissing(package, f"a batch as {package} arrays", install=package) from error

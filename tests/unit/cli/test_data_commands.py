@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.data import app
-from headrace.data.errors import NoSuchSample
+from headrace.data.errors import NoSuchSample, PackRefused
 
 TEXT = b"It is a truth universally acknowledged, that a single man in possession of a good fortune"
 
@@ -163,3 +163,41 @@ def test_which_samples_of_packs_names_documents(tmp_path: Path) -> None:
 
 def run_origin(packed: Path, sample: int) -> object:
     return json.loads(run("show", packed, "--sample", sample, "--json"))["origin"]
+
+
+def test_a_data_set_is_indexed_shown_and_packed_into_one_file(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"n": n, "text": "ab" * n}) + "\n" for n in range(50)))
+    said = json.loads(run("index", rows, "--json"))
+    assert (said["samples"], said["format"], said["index"]) == (50, "jsonl", f"{rows}.hrindex")
+    assert "50 samples of jsonl in 1 files" in run("index", rows, "--format", "jsonl")
+    assert run("show", rows, "--sample", 3).splitlines() == [
+        "n                3",
+        "text             ababab",
+    ]
+    out = tmp_path / "rows.packed"
+    said = run("pack", rows, "--out", out)
+    assert said == f"{out}: 50 samples, {out.stat().st_size:,} bytes\n"
+    content = json.loads(run("show", out, "--sample", 3, "--json"))["content"]
+    assert content == {"n": 3, "text": "ababab"}
+    assert run("verify", out) == f"{out}: 50 samples, 0 damaged places\n"
+    assert json.loads(run("pack", rows, "--out", out, "--json"))["samples"] == 50
+
+
+def test_text_without_a_window_is_refused(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("text")
+    with pytest.raises(PackRefused) as caught:
+        run("pack", tmp_path / "a.txt", tmp_path / "b.txt", "--out", tmp_path / "out")
+    assert str(caught.value) == (
+        "error HR-DATA-004: 2 paths cannot be packed without --window\n"
+        "  why: text needs the length of a sample; a data set is packed alone\n"
+        "  fix: give --window N to pack text, or one data set that has been indexed"
+    )
+
+
+def test_a_pack_never_replaces_its_source(packed: Path) -> None:
+    before = packed.read_bytes()
+    with pytest.raises(PackRefused, match="is both a source and the output"):
+        run("pack", packed, "--out", packed)
+    assert packed.read_bytes() == before

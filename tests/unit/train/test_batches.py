@@ -1,5 +1,7 @@
 """Data sets that are no tokens, damaged samples, and ranks without any, through a session."""
 
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from headrace import data, train
 from headrace.data.atomic import written
-from headrace.data.errors import DamagedData, NotStackable
+from headrace.data.errors import DamagedData, NotStackable, PackageMissing
 from headrace.data.packed import PackWriter
 from headrace.data.records import RecordEncoder
 from headrace.train.device import Mover, samples_in, split
@@ -182,3 +184,17 @@ def test_tokens_that_travel_as_signed_bits_arrive_as_they_were(
     moved = Mover(torch.device("cpu"))._tokens_to_gpu(tokens)
     assert moved.dtype == torch.int64
     assert moved.tolist() == [[0, 1, most // 2, most // 2 + 1, most]]
+
+
+def test_batches_for_jax_go_through_its_own_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.SimpleNamespace(asarray=lambda array: ("jax", array.tolist()))
+    monkeypatch.setitem(sys.modules, "jax", types.ModuleType("jax"))
+    monkeypatch.setitem(sys.modules, "jax.numpy", module)
+    batch = {"x": np.arange(2), "y": (np.zeros(1),)}
+    assert data.to_jax(batch) == {"x": ("jax", [0, 1]), "y": (("jax", [0.0]),)}
+
+
+def test_without_jax_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jax.numpy", None)
+    with pytest.raises(PackageMissing, match="a batch as jax arrays cannot be read without"):
+        data.to_jax(np.arange(2))
