@@ -25,6 +25,7 @@ from headrace.data.order import Indices, Sequential, rank_slice
 from headrace.data.plan import State, decode_state, planned, positions_of, samples_at
 from headrace.data.reader import Reader
 
+_POSITIONS_AT_FIRST = 64  # then twice as many each time: the first batch is not kept waiting
 _POSITIONS_AT_ONCE = 4096
 
 
@@ -184,11 +185,11 @@ def cover(
 
 def _shares(state: State, rank: int, world: int) -> Iterator[_Share]:
     """Those of one rank from ``state`` on, looked up for many steps at once."""
-    step = state.step
+    step, at_once = state.step, _POSITIONS_AT_FIRST
     while True:
         spans: list[tuple[Indices, int, int]] = []
         positions = 0
-        while max(positions, len(spans)) < _POSITIONS_AT_ONCE:
+        while max(positions, len(spans)) < at_once:
             first, stop = positions_of(state.plan, step)
             if first == stop:
                 break
@@ -198,6 +199,7 @@ def _shares(state: State, rank: int, world: int) -> Iterator[_Share]:
             step += 1
         if not spans:
             return
+        at_once = min(2 * at_once, _POSITIONS_AT_ONCE)
         found = samples_at(state.plan, np.concatenate([span for span, _, _ in spans]))
         begin = 0
         for span, consumed_after, global_batch in spans:
@@ -208,11 +210,12 @@ def _shares(state: State, rank: int, world: int) -> Iterator[_Share]:
 def _tasks(dataset: Source, shares: Iterator[_Share], foresight: Foresight) -> Iterator[_Task]:
     """Shares with the places of their samples, looked up for many shares at once."""
     waiting: list[_Share] = []
-    positions = 0
+    positions, at_once = 0, _POSITIONS_AT_FIRST
     for share in shares:
         waiting.append(share)
         positions += max(1, len(share.indices))
-        if positions >= _POSITIONS_AT_ONCE:
+        if positions >= at_once:
+            at_once = min(2 * at_once, _POSITIONS_AT_ONCE)
             foresight.tell(waiting[0].consumed_after)
             yield from _placed(dataset, waiting)
             waiting, positions = [], 0
