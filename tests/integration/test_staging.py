@@ -15,7 +15,6 @@ from headrace.core.events import Noted, RankStarted, Staged, Staging
 from headrace.core.order import DataPlace, RestartPolicy
 from headrace.data.cache.folder import find_folder, open_folder
 from headrace.data.cache.owner import owned, this_process
-from headrace.launch.before import data_environment
 
 READ = """
 import os, sys
@@ -185,29 +184,3 @@ def test_a_job_file_says_where_data_is_staged(site: Site, corpus: Path, tier: st
     (one,) = cache.sets()
     assert said.count(str(one.tree)) == 2
     assert one.present() == list(one.listing.files)
-
-
-def test_the_environment_names_copies_and_sources() -> None:
-    data = (DataPlace(source="/a", tier="nvme"), DataPlace(source="/b", tier="nvme"))
-    staged = [
-        Staged(
-            node="n",
-            source=source,
-            tier="nvme",
-            tree=tree,
-            root=root,
-            size_bytes=1,
-            near_bytes=1,
-            copied_bytes=1,
-            seconds=1.0,
-        )
-        for source, tree, root in (("/a", "/c/tree", "/c"), ("/b", None, "/d"))
-    ]
-    assert data_environment(data, staged) == {
-        "HEADRACE_DATA": "/c/tree",
-        "HEADRACE_DATA_0": "/c/tree",
-        "HEADRACE_DATA_1": "/b",
-        "HEADRACE_STAGED": '{"/a":"/c","/b":"/d"}',
-    }
-    assert data_environment(data, [])["HEADRACE_DATA"] == "/a"
-    assert data_environment((), []) == {}

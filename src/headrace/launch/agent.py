@@ -317,16 +317,20 @@ class Agent:
         self, argv: tuple[str, ...], place: RankPlace, own: Mapping[str, str] | None = None
     ) -> Rank:
         assert self._launch is not None
-        environment = own or rank_environment(
-            order=self._order,
-            placement=self._launch.placement,
-            place=place,
-            master_address=self._launch.master_address,
-            master_port=self._launch.master_port,
-            run_dir=self._run.root,
-            submitter={**self._network, **self._submitter()},
-            found=None if self._found is None else self._found.environment,
-        ) | before.data_environment(self._order.data, self._staged)
+        environment = own or before.data_environment(
+            self._order.data,
+            self._staged,
+            rank_environment(
+                order=self._order,
+                placement=self._launch.placement,
+                place=place,
+                master_address=self._launch.master_address,
+                master_port=self._launch.master_port,
+                run_dir=self._run.root,
+                submitter={**self._network, **self._submitter()},
+                found=None if self._found is None else self._found.environment,
+            ),
+        )
         started = ranks.start(
             argv, place=place, environment=environment, workdir=self._order.workdir
         )

@@ -38,15 +38,18 @@ def steps(run: RunDir, order: Order, node: str, submitter: Mapping[str, str]) ->
     return found
 
 
-def data_environment(data: Sequence[DataPlace], staged: Sequence[Staged]) -> dict[str, str]:
-    """How a rank finds its data. Pure.
+def data_environment(
+    data: Sequence[DataPlace], staged: Sequence[Staged], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """``environment``, with how a rank finds its data. Pure.
 
     ``HEADRACE_DATA_<i>`` is where to read source i, the whole copy of it or itself, and
     ``HEADRACE_DATA`` the first; ``HEADRACE_STAGED`` is for ``headrace.data``, which finds the
-    copies of a source's files by itself, also where only some were copied.
+    copies of a source's files by itself, also where only some were copied. Copies are bound in an
+    image, too: ``APPTAINER_BIND``, as in apptainer-exec(1).
     """
     if not data:
-        return {}
+        return dict(environment)
     near = {one.source: one for one in staged}
     trees = [one.source in near and near[one.source].tree for one in data]
     paths = [tree or one.source for tree, one in zip(trees, data, strict=True)]
@@ -54,7 +57,10 @@ def data_environment(data: Sequence[DataPlace], staged: Sequence[Staged]) -> dic
     roots = {one.source: one.root for one in staged if one.root is not None}
     if roots:
         found["HEADRACE_STAGED"] = encode(roots).decode()
-    return {"HEADRACE_DATA": paths[0]} | found
+        found["APPTAINER_BIND"] = ",".join(
+            filter(None, [environment.get("APPTAINER_BIND"), *dict.fromkeys(roots.values())])
+        )
+    return {**environment, "HEADRACE_DATA": paths[0], **found}
 
 
 def keep(run_id: str, staged: Sequence[Staged]) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.events import CheckpointSaved, Ended, RankExited
+from headrace.core.events import CheckpointSaved, Ended, RankExited, Staging
 from headrace.core.look import format_seconds
-from headrace.core.rundir import RunDir
+from headrace.core.rundir import EventWriter, RunDir
 from headrace.monitor.sentences import sentence
 from headrace.monitor.series import (
     averaged,
@@ -73,6 +73,26 @@ def test_events_are_told_in_words_and_what_every_rank_repeats_is_not() -> None:
     assert sentence(Ended(state="FAILED", exit_code=1, detail="why")) == "FAILED: why"
     saved = CheckpointSaved(rank=1, step=5, path="p", size_bytes=1, stall_s=0.1, durable_s=1.0)
     assert sentence(saved) is None
+
+
+def test_how_far_data_has_come_is_one_line_a_node_and_source(tmp_path: Path) -> None:
+    run, follower = RunDir(tmp_path), Follower(tmp_path)
+    clock = iter(range(100))
+    writer = EventWriter(run, "agent-n1", now_s=lambda: float(next(clock)))
+
+    def come(gib: int, source: str = "/d") -> tuple[str, ...]:
+        size_bytes = 4 << 30
+        going = Staging(
+            node="n1", source=source, tier="nvme", near_bytes=gib << 30, size_bytes=size_bytes
+        )
+        writer.write(going, attempt=0)
+        return tuple(said.text for said in follower.frame(0.0).said)
+
+    first = "copying /d to nvme of n1: 1.00 of 4.00 GiB"
+    assert come(1) == (first,)
+    other = first.replace("/d", "/e")
+    assert come(1, "/e") == (first, other)
+    assert come(3) == (other, first.replace("1.00", "3.00"))
 
 
 def test_lengths_of_time_are_written_for_people() -> None:
