@@ -148,7 +148,7 @@ def test_every_period_has_exactly_its_shares(seed: int, shares: list[int], perio
     assert np.bincount(draws.sources, minlength=len(shares)).tolist() == shares
 
 
-@given(st.lists(st.floats(0.01, 1000), min_size=1, max_size=20), st.sampled_from([10**5, 10**6]))
+@given(st.lists(st.floats(0.01, 1000), min_size=1, max_size=20), st.sampled_from([10**3, 10**5]))
 def test_shares_are_off_by_less_than_one(weights: list[float], period: int) -> None:
     try:
         shares = shares_of(weights, period)
@@ -166,9 +166,9 @@ def test_weights_that_make_no_sense_are_refused(weights: list[float]) -> None:
         shares_of(weights)
 
 
-@pytest.mark.parametrize("period", [0, -1, 10**6 + 1])
+@pytest.mark.parametrize("period", [0, -1, 10**5 + 1])
 def test_a_period_that_is_none_is_refused(period: int) -> None:
-    with pytest.raises(ValueError, match="a period has 1 to 1000000 samples"):
+    with pytest.raises(ValueError, match="a period has 1 to 100000 samples"):
         shares_of([1.0], period)
 
 

@@ -228,6 +228,8 @@ def which_samples(
     state, parts = _recorded(what, global_batch, seed, split)
     origins = {part: origin_of(part, lambda text: typer.echo(text, err=True)) for part in parts}
     drawn = [(one, origins[one.part](one.sample)) for one in drawn_in(state, parts, step - 1)]
+    if not drawn:
+        typer.echo(f"step {step} comes behind the end of the data", err=True)
     if as_json:
         samples = [
             {

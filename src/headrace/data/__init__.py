@@ -26,7 +26,7 @@ from headrace.data.order import Blocks, Order, Sequential, Whole
 from headrace.data.pack import PackSummary, pack_text
 from headrace.data.packs import Packs, in_packs
 from headrace.data.plan import Asked, Plan, State, decode_state, planned, total_steps
-from headrace.data.recorded import record
+from headrace.data.recorded import changed, record
 from headrace.data.stack import stack, to_jax, to_torch
 from headrace.data.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer
 
@@ -59,6 +59,7 @@ __all__ = [
     "Whole",
     "ask",
     "batches",
+    "changed",
     "cover",
     "decode_state",
     "in_packs",

@@ -49,6 +49,11 @@ def consumed_after(sizes: Sequence[BatchSize], step: int) -> int:
     return held.consumed + (step + 1 - held.step) * held.size
 
 
+def size_at(sizes: Sequence[BatchSize], step: int) -> int:
+    """The batch that holds at ``step``."""
+    return sizes[_holding(sizes, step)].size
+
+
 def steps_to(sizes: Sequence[BatchSize], samples: int) -> int:
     """Steps until ``samples`` have been consumed; the last may consume more."""
     number = bisect_right(sizes, samples, key=lambda one: one.consumed) - 1

@@ -19,8 +19,8 @@ from headrace.core.records import Record
 from headrace.data.order import Indices, derived_seed, hashed
 
 PERIOD = 1000
-PERIOD_MOST = 10**6
-_PERIODS_KEPT = 64
+PERIOD_MOST = 10**5
+_PERIODS_KEPT = 16
 
 
 class Segment(Record, frozen=True, kw_only=True):
@@ -66,8 +66,12 @@ def draws_at(segments: Sequence[Segment], seed: int, positions: Indices) -> Draw
     """What comes at ``positions``, which ascend; the first segment starts at 0."""
     sources = np.empty(len(positions), dtype=np.int64)
     inner = np.empty(len(positions), dtype=np.int64)
-    for number, segment in enumerate(segments):
+    held = _holding(segments, int(positions[0])) if len(positions) else 0
+    for number in range(held, len(segments)):
+        segment = segments[number]
         stop = segments[number + 1].start if number + 1 < len(segments) else None
+        if len(positions) == 0 or segment.start > positions[-1]:
+            break
         first = int(np.searchsorted(positions, segment.start))
         last = len(positions) if stop is None else int(np.searchsorted(positions, stop))
         if first < last:
@@ -79,7 +83,7 @@ def draws_at(segments: Sequence[Segment], seed: int, positions: Indices) -> Draw
 
 def consumed_at(segments: Sequence[Segment], seed: int, position: int) -> tuple[int, ...]:
     """Samples of each source before ``position``."""
-    number = bisect_right(segments, position, key=lambda segment: segment.start) - 1
+    number = _holding(segments, position)
     segment = segments[number]
     period, slot = divmod(position - segment.start, sum(segment.shares))
     sources, _ = _period(segment.shares, derived_seed(seed, number), period)
@@ -105,6 +109,15 @@ def reweighed(
     return (*kept, Segment(start=position, shares=shares, consumed=consumed))
 
 
+def shares_at(segments: Sequence[Segment], position: int) -> tuple[int, ...]:
+    """The shares that hold at ``position``."""
+    return segments[_holding(segments, position)].shares
+
+
+def _holding(segments: Sequence[Segment], position: int) -> int:
+    return bisect_right(segments, position, key=lambda segment: segment.start) - 1
+
+
 def _draws_in(segment: Segment, key: int, positions: Indices) -> Draws:
     shares = np.array(segment.shares, dtype=np.int64)
     if np.count_nonzero(shares) == 1:
@@ -126,7 +139,6 @@ def _draws_in(segment: Segment, key: int, positions: Indices) -> Draws:
 
 @lru_cache(maxsize=_PERIODS_KEPT)
 def _period(shares: tuple[int, ...], key: int, period: int) -> tuple[Indices, Indices]:
-    """For each slot its source, and how many slots before it have the same source."""
     """For each slot its source, and how many slots before it have the same. To be read only."""
     sources = np.repeat(np.arange(len(shares)), shares)
     sources = sources[np.argsort(hashed(derived_seed(key, period), len(sources)))]

@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.core.records import DecodeError, Record, read_record, to_builtins, write_record
+from headrace.data.batch_sizes import size_at
 from headrace.data.dataset import Dataset, Source
 from headrace.data.errors import NoPlan
 from headrace.data.mix import Mix
+from headrace.data.mixture import shares_at
 from headrace.data.packs import Packs
 from headrace.data.plan import State, decode_state, draws_at_positions, positions_of, samples_at
 
@@ -92,6 +94,22 @@ def place_in(parts: Sequence[Part], number: int) -> tuple[int, int]:
 def record(path: Path, dataset: Source, state: State) -> None:
     """Raise ``OSError``."""
     write_record(path, Recorded(state=to_builtins(state), parts=parts_of(dataset)))
+
+
+def changed(before: State, now: State) -> str:
+    """What other batch and weights a run goes on with, in words; empty when there are none."""
+    told = []
+    sizes = [size_at(one.plan.sizes, now.step) for one in (before, now)]
+    if sizes[0] != sizes[1]:
+        told.append(f"the global batch is {sizes[1]}, it was {sizes[0]}")
+    shares = [shares_at(one.plan.segments, now.consumed) for one in (before, now)]
+    if shares[0] != shares[1]:
+        told.append(f"the sources' shares are {_ratio(shares[1])}, they were {_ratio(shares[0])}")
+    return f"from step {now.step + 1} on {', and '.join(told)}" if told else ""
+
+
+def _ratio(shares: Sequence[int]) -> str:
+    return ":".join(map(str, shares))
 
 
 def recorded(path: Path) -> tuple[State, tuple[Part, ...]]:

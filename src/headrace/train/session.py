@@ -282,8 +282,10 @@ class Session:
             self._reporter.say(damage_note(batch, rank=self.rank, step=self.step))
 
     def _record(self, batches: Batches, source: data.Batches) -> None:
-        """Write down which samples the steps take."""
+        """Write down which samples the steps take, and say what is other than before."""
         if self.rank == 0:
+            if self._data_state and (text := data.changed(self._data_state, source.state)):
+                self._reporter.say(Noted(level="info", text=text))
             try:
                 data.record(self.run_dir.data, batches.dataset, source.state)
             except OSError as error:

@@ -106,7 +106,7 @@ def test_a_mix_is_drawn_by_weights_that_change(
 
 
 def test_a_run_goes_on_with_another_batch_and_the_record_knows_every_step(
-    books: data.Dataset, run_dir: Path
+    books: data.Dataset, run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with train.session() as run:
         loop(run, books, 3, global_batch=4)
@@ -114,6 +114,7 @@ def test_a_run_goes_on_with_another_batch_and_the_record_knows_every_step(
     with train.session() as run:
         loop(run, books, 6, global_batch={0: 10, 5: 7})
         assert run.samples == 3 * 4 + 2 * 10 + 7
+    assert "from step 4 on the global batch is 10, it was 4" in capsys.readouterr().err
     assert [written(run_dir, step) for step in (1, 2, 3)] == before
     assert [len(written(run_dir, step)) for step in range(1, 7)] == [4, 4, 4, 10, 10, 7]
     seen = [sample for step in range(1, 7) for _, sample in written(run_dir, step)]
@@ -141,7 +142,7 @@ def test_a_second_loop_goes_on_in_the_data(books: data.Dataset, run_dir: Path) -
 
 
 def test_other_weights_are_taken_and_another_order_is_refused(
-    books: data.Dataset, code: data.Dataset
+    books: data.Dataset, code: data.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mixed = data.mix(books=books, code=code)
     with train.session() as run:
@@ -149,6 +150,8 @@ def test_other_weights_are_taken_and_another_order_is_refused(
     with train.session() as run:
         firsts = loop(run, mixed, 4, weights={"code": 1}, period=4)
         assert [sorted(map(chr, step)) for step in firsts] == [["b"] * 4] * 2
+    said = "from step 3 on the sources' shares are 0:4, they were 2:2"
+    assert said in capsys.readouterr().err
     with train.session() as run, pytest.raises(StateMismatch, match="order"):
         loop(run, mixed, 6, weights={"code": 1}, order=data.Sequential())
 
