@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.data import app
-from headrace.core.process import Process
+from headrace.core.process import Process, boot_id
 from headrace.data.cache.folder import find_folder
 from headrace.data.cache.owner import Holder, holder, this_process
 from headrace.data.cache.stage import Stager
 
-ENDED = holder(Process(boot_id="-", pid=1, start_ticks=1), "ended-1")
+ENDED = holder(Process(boot_id=boot_id(), pid=1, start_ticks=0), "ended-1")
 
 
 @pytest.fixture

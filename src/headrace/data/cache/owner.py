@@ -3,8 +3,9 @@
 Claims are numbered files, ``claim-<n>``; the highest one counts, and names a process. Whoever finds
 it given back, or its process dead, makes the next one: a hard link, which only one can. Older
 claims are swept by the owner, the highest is never removed; so a claim that was made late, after
-others came and went, is seen to be too low. Processes are (boot id, pid, start time), and are not
-visible from another PID namespace (a container): there a claim counts as long as it is fresh.
+others came and went, is seen to be too low. A process is (boot id, pid, start time). From another
+PID namespace (a container), or another host if the folder is shared, it cannot be seen: there a
+claim counts as long as it is fresh.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from headrace.core.process import Process, identify, is_alive
+from headrace.core.process import Process, boot_id, identify, is_alive
 from headrace.core.records import DecodeError, Record, decode, encode
 
 FRESH_S = 60.0
@@ -50,7 +51,7 @@ def this_process(run_id: str) -> Holder:
 
 def lives(one: Holder, file: Path) -> bool:
     """``file`` is touched by its holder now and then."""
-    if one.pid_namespace == _namespace():
+    if (one.pid_namespace, one.process.boot_id) == (_namespace(), boot_id()):
         return is_alive(one.process)
     try:
         return time.time() - file.stat().st_mtime < FRESH_S

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.process import Process
+from headrace.core.process import Process, boot_id
 from headrace.data.cache.folder import CachedSet, CacheFolder, open_folder
 from headrace.data.cache.listing import list_source
 from headrace.data.cache.owner import holder, this_process
 from headrace.data.cache.stage import Stager
 
-ENDED = holder(Process(boot_id="-", pid=1, start_ticks=1), "ended-1")
+ENDED = holder(Process(boot_id=boot_id(), pid=1, start_ticks=0), "ended-1")
 LIVING = this_process("living-1")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.process import Process
+from headrace.core.process import Process, boot_id
 from headrace.data.cache import owner
 from headrace.data.cache.owner import Holder, current, lives, owned, this_process
 
@@ -106,11 +106,14 @@ def test_a_claim_that_cannot_be_read_is_nobodys(tmp_path: Path, text: str) -> No
         assert current(tmp_path) is not None
 
 
-def test_in_another_pid_namespace_a_holder_lives_as_long_as_its_file_is_fresh(
-    tmp_path: Path,
+@pytest.mark.parametrize("where", ["namespace", "host"])
+def test_a_holder_that_cannot_be_seen_lives_as_long_as_its_file_is_fresh(
+    tmp_path: Path, where: str
 ) -> None:
-    process = Process(boot_id="other", pid=1, start_ticks=1)
-    other = Holder(process=process, pid_namespace="pid:[1]", run_id="r")
+    gone = Process(boot_id=boot_id() if where == "namespace" else "other", pid=1, start_ticks=0)
+    here = this_process("r").pid_namespace
+    namespace = "pid:[1]" if where == "namespace" else here
+    other = Holder(process=gone, pid_namespace=namespace, run_id="r")
     file = tmp_path / "claim-0"
     file.touch()
     assert lives(other, file)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.process import Process
+from headrace.core.process import Process, boot_id
 from headrace.data.cache import limit
 from headrace.data.cache.errors import CacheRefused
 from headrace.data.cache.folder import CachedSet, find_folder, open_folder
@@ -19,7 +19,7 @@ from headrace.data.cache.owner import Holder, holder, this_process
 from headrace.data.cache.stage import Progress, Staged, Stager
 
 MIB = 1 << 20
-DEAD = holder(Process(boot_id="-", pid=1, start_ticks=1), "dead-1")
+DEAD = holder(Process(boot_id=boot_id(), pid=1, start_ticks=0), "dead-1")
 
 
 @pytest.fixture
