@@ -57,10 +57,11 @@ def storage(
 ) -> None:
     """Show what file system lies under PATH, how it is laid out, and what follows for a run.
 
-    A file system that does not answer is reported, not waited for.
+    A file system that does not answer is reported, not waited for; the exit status is 5 then.
     """
     from headrace.cluster.storage import of
     from headrace.cluster.storage.advice import advise
+    from headrace.core.errors import Unreachable
 
     uses = _uses(purpose, file_size, ranks)
     found = of(path)
@@ -73,13 +74,15 @@ def storage(
     advice = advise(found, uses)
     if as_json:
         _print_json(storage=found, advice=advice)
-        return
-    typer.echo(found.path)
-    from headrace.cli.table import columns
+    else:
+        from headrace.cli.table import columns
 
-    typer.echo(columns(list(rows(found))))
-    for line in advice_lines(advice):
-        typer.echo(line)
+        typer.echo(found.path)
+        typer.echo(columns(list(rows(found))))
+        for line in advice_lines(advice):
+            typer.echo(line)
+    if not found.answers:
+        raise typer.Exit(Unreachable.exit_status)
 
 
 def _uses(purpose: str | None, file_size: str | None, ranks: int) -> "list[Use]":

@@ -154,6 +154,14 @@ def test_apply_shows_the_command_and_what_was_granted(monkeypatch: pytest.Monkey
     assert as_json["granted"]["as_asked"] is False
 
 
+def test_the_exit_status_says_that_it_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.cluster.storage.of", lambda path: replace(FAR, answers=False))
+    for words in (["/mill/ada"], ["/mill/ada", "--json"]):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 5
+        assert "does not answer" in done.stdout
+
+
 def test_nothing_is_set_on_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     hangs = replace(FAR, answers=False)
     monkeypatch.setattr("headrace.cluster.storage.of", lambda path: hangs)

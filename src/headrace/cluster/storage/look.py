@@ -4,7 +4,6 @@ Whoever calls this can be held by a file system that hangs: ``probe`` does so fr
 """
 
 import ctypes
-import getpass
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -34,6 +33,10 @@ def look(path: str, deadline_s: float) -> Iterator[Storage]:
     """
     basic = _basic(path)
     yield basic
+    if basic.folder:
+        files, empty = _sample(Path(basic.looked_at))
+        basic = replace(basic, files=files, empty=empty)
+        yield basic
     ask = Questions(deadline_s)
     full = _ASKED.get(basic.kind, _nothing)(basic, ask)
     if full.quota is None and full.kind not in ("tmpfs", "overlay"):
@@ -53,16 +56,15 @@ def statfs_magic(path: str) -> int | None:
 def _basic(path: str) -> Storage:
     there = Path(os.path.realpath(path))
     found = next(one for one in (there, *there.parents) if os.path.lexists(one))
+    size = os.statvfs(found)  # first: it mounts what is mounted on demand
     text = Path("/proc/self/mounts").read_text(errors="replace")
     line = mount_of(str(found), parse_mounts(text)) or MountLine(
         source="", path="/", fstype="", options=()
     )
-    size = os.statvfs(found)
     magic = statfs_magic(str(found))
     kind = kind_of(line.fstype, magic)
     network = is_network(line.fstype, kind)
     folder = found.is_dir()
-    files, empty = _sample(found) if folder else (None, None)
     known = os.stat(found)
     return Storage(
         path=path,
@@ -74,7 +76,6 @@ def _basic(path: str) -> Storage:
         options=line.options,
         network=network,
         folder=folder,
-        empty=empty,
         magic=magic,
         size_bytes=size.f_blocks * size.f_frsize,
         free_bytes=size.f_bavail * size.f_frsize,
@@ -84,7 +85,6 @@ def _basic(path: str) -> Storage:
         version=next((o.partition("=")[2] for o in line.options if o.startswith("vers=")), None),
         flock=flock_mode(kind, line.options, _beegfs_settings(line) if kind == "beegfs" else {}),
         device=None if network else device_of(Path("/"), known.st_dev, line.source),
-        files=files,
         offline=not folder and known.st_size > _BESIDE_META_BYTES and known.st_blocks == 0,
     )
 
@@ -164,7 +164,7 @@ def _gpfs(storage: Storage, ask: Questions) -> Storage:
     told = ask("mmlsfs", device, "-Y", quiet=True) or ask("mmlsfs", device)
     system = gpfs.parse_mmlsfs(told)
     attributes = "" if storage.folder else ask("mmlsattr", "-L", storage.looked_at)
-    user = getpass.getuser()
+    user = os.getuid()
     return replace(
         storage,
         block_bytes=system.block_bytes or storage.block_bytes,
@@ -172,7 +172,7 @@ def _gpfs(storage: Storage, ask: Questions) -> Storage:
         version=system.version,
         offline=storage.offline or gpfs.is_offline(attributes),
         quota=quota.parse_mmlsquota(
-            ask("mmlsquota", "-Y", "-u", user, device, quiet=True), os.getuid()
+            ask("mmlsquota", "-Y", "-u", str(user), device, quiet=True), user
         ),
     )
 

@@ -38,7 +38,7 @@ def of(path: str | os.PathLike[str], *, deadline_s: float = DEADLINE_S) -> Stora
         place = follow(named, mounts)
         line = mount_of(place, mounts)
         if line is not None and may_hang(line.fstype):
-            return _from_child(named, place, line, deadline_s)
+            return look_from_child(named, place, line, deadline_s)
         *_, found = look(named, deadline_s)
     except (OSError, ValueError) as error:
         raise NotLookedAt(named, getattr(error, "strerror", None) or str(error)) from error
@@ -77,7 +77,7 @@ def child_command(path: str, deadline_s: float) -> list[str]:
     return [sys.executable, "-m", __package__, path, str(deadline_s)]
 
 
-def _from_child(path: str, place: str, line: MountLine, deadline_s: float) -> Storage:
+def look_from_child(path: str, place: str, line: MountLine, deadline_s: float) -> Storage:
     command = child_command(path, max(0.0, deadline_s - _START_S))
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     told, complaint, status = bounded(command, deadline_s, environ)

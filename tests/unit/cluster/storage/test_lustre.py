@@ -1,5 +1,9 @@
 """What lfs and lctl print, of old and new releases."""
 
+import re
+
+from tests.shared import shared
+
 from headrace.cluster.storage.lustre import (
     parse_df,
     parse_df_inodes,
@@ -211,6 +215,13 @@ def test_df_of_inodes_is_by_target() -> None:
         ("mdt", 0): (33554432, 2097152),
         ("ost", 0): (6000000, 5900000),
     }
+
+
+def test_a_recorded_client_has_eight_requests_in_flight_at_a_target() -> None:
+    recorded = shared("samples", "lustre_client_stats.txt").read_text()
+    files = re.split(r"^#### FILE ", recorded, flags=re.MULTILINE)
+    (text,) = (file for file in files if file.startswith("/proc") and "/max_rpcs_in_" in file)
+    assert parse_rpcs(text) == 8
 
 
 def test_pools_requests_in_flight_and_version() -> None:
