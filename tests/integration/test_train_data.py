@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from tests.integration.test_train_ranks import finish, start
+from tests.integration.ranks import finish
+from tests.integration.test_train_ranks import start
 
 from headrace import data
 from headrace.data.recorded import drawn_in, recorded

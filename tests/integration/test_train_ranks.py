@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.integration import ranks
+from tests.integration.ranks import finish, free_port
 
 from headrace import data
 
@@ -29,12 +30,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start(
     argv: Sequence[object],
     *,
@@ -43,44 +38,7 @@ def start(
     session: Mapping[str, object] | None = None,
     program: Path = PROGRAM,
 ) -> list[subprocess.Popen[str]]:
-    """The ranks of one attempt, as an agent would start them but for the channel."""
-    port = str(free_port())
-    base = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "HEADRACE_RUN_DIR": str(run_dir),
-        "HEADRACE_SESSION": json.dumps(session or {}),
-    }
-    run_dir.mkdir(parents=True, exist_ok=True)
-    processes = []
-    for rank in range(world):
-        place = {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(world),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-        }
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, str(program), *map(str, argv)],
-                env=base | place,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return processes
-
-
-def finish(processes: Sequence[subprocess.Popen[str]]) -> list[dict[str, Any]]:
-    """What each rank said; all must end well and warn of nothing."""
-    said = []
-    for process in processes:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        assert [line for line in err.splitlines() if not line.startswith("headrace: ")] == []
-        said.append(json.loads(out))
-    return said
+    return ranks.start(program, argv, world=world, run_dir=run_dir, session=session)
 
 
 def run(

@@ -4,8 +4,6 @@ Alone, or as one of several ranks that write one checkpoint into one folder: the
 commits, when all parts are there (``headrace.checkpoint.parts``).
 """
 
-import contextlib
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +11,15 @@ from pathlib import Path
 
 from headrace.checkpoint.disk import write_new
 from headrace.checkpoint.errors import IncompleteSave
-from headrace.checkpoint.folder import leftovers, set_aside_path, step_name
+from headrace.checkpoint.folder import discard, leftovers, rename_into_place, step_name
 from headrace.checkpoint.manifest import (
     MANIFEST,
     Chunk,
     FileEntry,
     Manifest,
     TensorEntry,
+    chunk_of,
+    cut_chunks,
     encode_manifest,
 )
 from headrace.checkpoint.parts import PARTS, Part, merge, wait_for_parts, withdraw, write_part
@@ -73,9 +73,9 @@ def commit(save: Save, staged: StagedSnapshot) -> Manifest:
         sync_folder(temporary)
         if not many:
             verify(temporary)
-        _rename_into_place(temporary, root / step_name(staged.step), staged.step)
+        rename_into_place(temporary, root / step_name(staged.step), staged.step)
     except BaseException:
-        _discard(temporary)
+        discard(temporary)
         raise
     return manifest
 
@@ -107,32 +107,6 @@ def reason_of(error: BaseException) -> str:
     return getattr(error, "problem", None) or f"{type(error).__name__}: {error}"
 
 
-def _discard(temporary: Path) -> None:
-    """Under another name first: a slow rank then finds no folder to put its files into."""
-    dead = temporary.with_name(f"{temporary.name}.dead")
-    with contextlib.suppress(OSError):
-        os.rename(temporary, dead)
-    shutil.rmtree(dead, ignore_errors=True)
-    shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _rename_into_place(temporary: Path, path: Path, step: int) -> None:
-    """A checkpoint of the same step is set aside first; ``recover`` would put it back."""
-    aside = set_aside_path(path.parent, step)
-    replaces = path.exists()
-    if replaces:
-        os.rename(path, aside)
-    try:
-        os.rename(temporary, path)
-    except OSError:
-        if replaces:
-            os.rename(aside, path)
-        raise
-    sync_folder(path.parent)
-    if replaces:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
 def _write_shards(save: Save, staged: StagedSnapshot) -> Part:
     """Write and flush this rank's shards; in memory they count from when they are hashed."""
     part = _part(save, staged)
@@ -148,19 +122,19 @@ def _part(save: Save, staged: StagedSnapshot) -> Part:
     files: dict[str, FileEntry] = {}
     chunks: dict[str, list[Chunk]] = {name: [] for name in share.wholes}
     for shard in staged.shards:
-        files[shard.name], hashes = hash_shard(shard.tensors, shard.bytes())
-        for placed, digest in zip(shard.tensors, hashes, strict=True):
-            name, box = share.boxes[placed.name]
-            chunks[name].append(
-                Chunk(
-                    offsets=box.offsets,
-                    sizes=box.sizes,
-                    file=shard.name,
-                    start=files[shard.name].header_bytes + placed.start,
-                    stop=files[shard.name].header_bytes + placed.stop,
-                    xxh3_128=digest,
-                )
+        data = shard.bytes()
+        header_bytes = len(data) - max((tensor.stop for tensor in shard.tensors), default=0)
+        pieces = [
+            (share.boxes[tensor.name][0], *piece)
+            for tensor in shard.tensors
+            for piece in cut_chunks(
+                share.boxes[tensor.name][1], tensor.dtype, header_bytes + tensor.start
             )
+        ]
+        spans = [(start, stop) for _, _, start, stop in pieces]
+        files[shard.name], hashes = hash_shard(data, header_bytes, spans)
+        for (name, box, start, stop), digest in zip(pieces, hashes, strict=True):
+            chunks[name].append(chunk_of(box, shard.name, start, stop, digest))
     tensors = {
         name: TensorEntry(shape=shape, dtype=dtype, chunks=tuple(chunks[name]))
         for name, (shape, dtype) in share.wholes.items()

@@ -6,12 +6,15 @@ HeadraceError
 +-- NoneUsable           003  exit 1  there are checkpoints, and every one is damaged
 +-- NotSaveable          004  exit 2  the state holds what a checkpoint cannot
 +-- IncompleteSave       005  exit 1  a rank's part of a checkpoint is missing or does not fit
++-- BadSafetensors       006  exit 1  a file that others wrote is not safetensors as it should be
++-- OutputInUse          007  exit 4  what is to be written is there already
++-- NoSuchModel          008  exit 2  a checkpoint holds several models, or not this one
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from headrace.core.errors import HeadraceError, NotFound, UsageError
+from headrace.core.errors import HeadraceError, NotFound, Refused, UsageError
 
 
 class CheckpointNotFound(NotFound):
@@ -89,3 +92,47 @@ class IncompleteSave(HeadraceError):
         self.step = step
         self.rank = rank
         self.reason = reason
+
+
+class BadSafetensors(HeadraceError):
+    """A file that others wrote is not what it should be. Nothing of it was used."""
+
+    code = "HR-CKPT-006"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path}: not a safetensors file to rely on: {reason}",
+            why="every byte must belong to exactly one tensor, as the header says",
+            remedy="fetch the file again, and compare its size or hash with the source's",
+        )
+        self.path = path
+        self.reason = reason
+
+
+class OutputInUse(Refused):
+    """Nothing that exists is written over."""
+
+    code = "HR-CKPT-007"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is there already",
+            why="a checkpoint or a model is never mixed with, or written over, another",
+            remedy="name another folder with --out, or move that one away",
+        )
+        self.path = path
+
+
+class NoSuchModel(UsageError):
+    """A checkpoint holds several models, or not the one that was named."""
+
+    code = "HR-CKPT-008"
+
+    def __init__(self, path: Path, wanted: str | None, models: Sequence[str]) -> None:
+        asked = "no model is named" if wanted is None else f'there is no model "{wanted}"'
+        super().__init__(
+            f"{path}: {asked}; it holds {', '.join(models) or 'none'}",
+            why="one model is exported at a time",
+            remedy=f"--model {models[0]}" if models else "export a checkpoint that holds a model",
+        )
+        self.path = path

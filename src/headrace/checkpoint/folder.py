@@ -12,12 +12,14 @@ be told from a living one's work; of several ranks it is the one that commits, a
 save follows.
 """
 
+import contextlib
 import os
 import re
 import shutil
 from pathlib import Path
 
 from headrace.core.process import Process, identify, is_alive
+from headrace.core.records import sync_folder
 
 LATEST = "latest"
 
@@ -98,6 +100,32 @@ def saved_step(name: str) -> int | None:
     """The step that a save is of, by the name of its temporary folder."""
     found = _HIDDEN.fullmatch(name)
     return None if found is None else step_of(Path(found["name"]))
+
+
+def rename_into_place(temporary: Path, path: Path, step: int) -> None:
+    """A checkpoint of the same step is set aside first; ``recover`` would put it back."""
+    aside = set_aside_path(path.parent, step)
+    replaces = path.exists()
+    if replaces:
+        os.rename(path, aside)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        if replaces:
+            os.rename(aside, path)
+        raise
+    sync_folder(path.parent)
+    if replaces:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def discard(temporary: Path) -> None:
+    """Under another name first: a slow rank then finds no folder to put its files into."""
+    dead = temporary.with_name(f"{temporary.name}.dead")
+    with contextlib.suppress(OSError):
+        os.rename(temporary, dead)
+    shutil.rmtree(dead, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _steps(root: Path) -> list[tuple[int, Path]]:

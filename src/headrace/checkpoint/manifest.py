@@ -6,16 +6,18 @@ docs/reference/checkpoint-format.md. No torch: a login node can check a checkpoi
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import xxhash
 
-from headrace.checkpoint.box import Box, tile
+from headrace.checkpoint.box import Box, cut, tile
 from headrace.checkpoint.errors import DamagedCheckpoint
 from headrace.core.records import DecodeError, Record, decode, encode
 
 VERSION = 1
 MANIFEST = "manifest.json"
+CHUNK_BYTES = 64 << 20
 ITEM_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -94,6 +96,22 @@ class Manifest(Record, frozen=True, kw_only=True):
         """Bytes of all tensors, tied ones once."""
         chunks = (chunk for entry in self.tensors.values() for chunk in entry.chunks)
         return sum(chunk.stop - chunk.start for chunk in chunks)
+
+
+def chunk_of(box: Box, file: str, start: int, stop: int, digest: str) -> Chunk:
+    return Chunk(
+        offsets=box.offsets, sizes=box.sizes, file=file, start=start, stop=stop, xxh3_128=digest
+    )
+
+
+def cut_chunks(box: Box, dtype: str, start: int) -> Iterator[tuple[Box, int, int]]:
+    """The chunks of a box whose bytes begin at ``start``: small enough that who needs a part of the
+    box need not read and verify all of it."""
+    item_bytes = ITEM_BYTES[dtype]
+    for piece in cut(box, elements=CHUNK_BYTES // item_bytes):
+        stop = start + piece.elements * item_bytes
+        yield piece, start, stop
+        start = stop
 
 
 def seal(kind: str, body: bytes) -> bytes:

@@ -1,53 +1,70 @@
-"""Load a checkpoint, every byte verified, and go on from the newest one that is whole."""
+"""Load a checkpoint, every byte verified, and go on from the newest one that is whole.
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+A rank may ask for boxes of tensors: then it reads only the chunks that hold some of them.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import torch
 
+from headrace.checkpoint.box import Box, whole
 from headrace.checkpoint.dtypes import TORCH_DTYPES
-from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint, NoneUsable
+from headrace.checkpoint.errors import DamagedCheckpoint, NoneUsable
 from headrace.checkpoint.folder import candidates
-from headrace.checkpoint.manifest import TensorEntry, read_manifest
-from headrace.checkpoint.shard import ShardReader
+from headrace.checkpoint.reader import Bytes, CheckpointReader
 from headrace.checkpoint.state import Json, from_json
+
+Wanted = Callable[[str, tuple[int, ...]], Box | None]
+"""Name and shape of a tensor in the checkpoint -> the box to load of it, or None for all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """A verified checkpoint. Tied names share one tensor. All tensors are on the CPU.
 
-    ``skipped``: newer checkpoints that are damaged, and why.
+    ``boxes``: names of which only a box was asked for and loaded. ``skipped``: newer checkpoints
+    that are damaged, and why.
     """
 
     step: int
     path: Path
     tensors: dict[str, torch.Tensor]
     state: dict[str, Json]
+    boxes: dict[str, Box] = field(default_factory=dict)
     skipped: tuple[tuple[Path, str], ...] = field(default=())
 
 
-def load(path: Path) -> Loaded:
-    """Load one checkpoint. Raise ``CheckpointNotFound`` or ``DamagedCheckpoint``."""
-    if not path.is_dir():
-        raise CheckpointNotFound(path)
-    manifest = read_manifest(path)
-    with ExitStack() as stack:
-        readers = {
-            name: stack.enter_context(ShardReader(path, name, file))
-            for name, file in manifest.files.items()
-        }
-        tensors = {
-            name: _read_tensor(name, entry, readers) for name, entry in manifest.tensors.items()
-        }
+def load(path: Path, *, wanted: Wanted | None = None) -> Loaded:
+    """Load one checkpoint. Raise ``CheckpointNotFound`` or ``DamagedCheckpoint``.
+
+    Without ``wanted`` every file is looked at; with it those that hold some of what is wanted.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    boxes: dict[str, Box] = {}
+    with CheckpointReader(path) as reader:
+        manifest = reader.manifest
+        if wanted is None:
+            reader.check_headers()
+        for name, entry in manifest.tensors.items():
+            box = None if wanted is None else wanted(name, entry.shape)
+            if box is not None:
+                boxes[name] = box
+            box = box or whole(entry.shape)
+            tensors[name] = _tensor(reader.read(name, box), entry.dtype, box)
     for name, stored in manifest.aliases.items():
         tensors[name] = tensors[stored]
+        if stored in boxes:
+            boxes[name] = boxes[stored]
     state = from_json(cast(dict[str, Json], manifest.state))
     return Loaded(
-        step=manifest.step, path=path, tensors=tensors, state=cast(dict[str, Json], state)
+        step=manifest.step,
+        path=path,
+        tensors=tensors,
+        state=cast(dict[str, Json], state),
+        boxes=boxes,
     )
 
 
@@ -78,23 +95,5 @@ def load_newest(root: Path) -> Loaded | None:
     return None
 
 
-def _read_tensor(name: str, entry: TensorEntry, readers: dict[str, ShardReader]) -> torch.Tensor:
-    dtype = TORCH_DTYPES[entry.dtype]
-    whole: torch.Tensor | None = None
-    for chunk in entry.chunks:
-        data = torch.empty(chunk.stop - chunk.start, dtype=torch.uint8)
-        readers[chunk.file].read_into(name, data.numpy().data, chunk.start, chunk.xxh3_128)
-        box = data.view(dtype).view(chunk.sizes)
-        if chunk.sizes == entry.shape:
-            return box
-        if whole is None:
-            whole = torch.empty(entry.shape, dtype=dtype)
-        _part(whole, chunk.offsets, chunk.sizes).copy_(box)
-    assert whole is not None, "the manifest says that the chunks are all of the tensor"
-    return whole
-
-
-def _part(tensor: torch.Tensor, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-    for dimension, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
-        tensor = tensor.narrow(dimension, offset, size)
-    return tensor
+def _tensor(data: Bytes, dtype: str, box: Box) -> torch.Tensor:
+    return torch.from_numpy(data.reshape(-1)).view(TORCH_DTYPES[dtype]).view(box.sizes)

@@ -212,10 +212,13 @@ class Saver:
             return True
         return not wait_for([self._flight[1]], timeout_s).not_done
 
-    def close(self, *, patience_s: float = PATIENCE_S) -> None:
-        """Wait for the save in flight; leaving the program does so, too. ``poll`` still tells how
-        it ended. ``patience_s``: for other ranks, when they may have died."""
+    def limit_patience(self, patience_s: float) -> None:
+        """Wait no longer for other ranks, also in the save in flight: they may have died."""
         self._patience_s = min(self._patience_s, patience_s)
+
+    def close(self) -> None:
+        """Wait for the save in flight; leaving the program does so, too. ``poll`` still tells how
+        it ended."""
         self._writer.shutdown(wait=True)
 
     def _collect(self) -> None:

@@ -6,7 +6,7 @@ Format: an 8-byte little-endian length, a JSON header, the tensors' bytes withou
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -30,9 +30,10 @@ class Placed(NamedTuple):
     stop: int
 
 
-def encode_header(tensors: Sequence[Placed]) -> bytes:
+def encode_header(tensors: Sequence[Placed], metadata: Mapping[str, str] | None = None) -> bytes:
     """Length and JSON header, padded with spaces to a multiple of 8."""
-    header = {
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    header |= {
         tensor.name: {
             "dtype": tensor.dtype,
             "shape": list(tensor.shape),
@@ -45,17 +46,17 @@ def encode_header(tensors: Sequence[Placed]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def hash_shard(tensors: Sequence[Placed], data: memoryview) -> tuple[FileEntry, list[str]]:
-    """The entry of a shard, and the hash of each tensor. ``data``: the whole file."""
-    header_bytes = len(data) - max((tensor.stop for tensor in tensors), default=0)
-    hashes = [""] * len(tensors)
+def hash_shard(
+    data: memoryview, header_bytes: int, spans: Sequence[tuple[int, int]]
+) -> tuple[FileEntry, list[str]]:
+    """The entry of a shard, and the hash of each span of it. ``data``: the whole file."""
+    hashes = [""] * len(spans)
 
     def hash_one(number: int) -> None:
-        tensor = tensors[number]
-        span = data[header_bytes + tensor.start : header_bytes + tensor.stop]
-        hashes[number] = xxhash.xxh3_128_hexdigest(span)
+        start, stop = spans[number]
+        hashes[number] = xxhash.xxh3_128_hexdigest(data[start:stop])
 
-    disk.in_parallel(partial(hash_one, number) for number in range(len(tensors)))
+    disk.in_parallel(partial(hash_one, number) for number in range(len(spans)))
     entry = FileEntry(
         size_bytes=len(data),
         header_bytes=header_bytes,

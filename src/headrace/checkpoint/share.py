@@ -113,7 +113,7 @@ def local_part(tensor: torch.Tensor, name: str) -> tuple[Box, torch.Tensor]:
     (chunk,) = tensor.__create_chunk_list__()  # type: ignore[no-untyped-call]  # the protocol of torch.distributed.checkpoint
     box = Box(tuple(chunk.offsets), tuple(chunk.sizes))
     if not box.elements or not local.numel():  # an uneven split left nothing for this rank
-        return Box((0,) * local.ndim, (0,) * local.ndim), local
+        return Box((0,) * local.ndim, tuple(local.shape)), local
     if box.sizes != tuple(local.shape):
         raise NotSaveable(
             name,

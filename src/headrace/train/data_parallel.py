@@ -6,9 +6,12 @@ the buckets are warmed here, before the first step of every attempt. A resumed r
 same order as one that was never stopped.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from headrace.train.group import Group
@@ -31,6 +34,13 @@ def replicate(model: nn.Module, group: Group, *, unused_parameters: bool) -> nn.
     )
     warm_buckets(parallel)
     return parallel
+
+
+def clip(parameters: Sequence[nn.Parameter], max_norm: float) -> torch.Tensor:
+    """Scale gradients so that their norm over all ranks is at most ``max_norm``; return what it
+    was."""
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def without_sync(model: nn.Module, *, unless: bool) -> AbstractContextManager[None]:

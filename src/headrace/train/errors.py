@@ -89,7 +89,7 @@ class UnsupportedLayout(Refused):
     def __init__(self, wish: str, *, nearest: str) -> None:
         super().__init__(
             f"{wish} is not supported",
-            why="this version trains with data parallelism in fp32 or bf16",
+            why="this version trains with data parallelism and FSDP, in fp32 or bf16",
             remedy=nearest,
         )
 

@@ -88,6 +88,11 @@ class Group:
         """Rank 0's value on every rank. Waits."""
         return int(self.sum([value if self.rank == 0 else 0])[0])
 
+    def lowest_rank(self, is_so: bool) -> int | None:
+        """The first rank of which it is so; None when it is so nowhere. Waits."""
+        found = self.sum([float(is_so and rank == self.rank) for rank in range(self.world_size)])
+        return next((rank for rank, one in enumerate(found) if one > 0), None)
+
     def leave(self, *, failed: bool) -> None:
         """Destroy what ``join`` made. After a failure NCCL is left to the process's end: waiting
         for the collectives of dead peers would hide the error."""

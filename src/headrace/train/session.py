@@ -26,7 +26,7 @@ from headrace.core.rundir import RunDir
 from headrace.train.agreement import Agreement, Wish
 from headrace.train.batches import Batches, damage_note, evaluation_micros
 from headrace.train.channel import open_channel
-from headrace.train.data_parallel import replicate
+from headrace.train.data_parallel import clip
 from headrace.train.environment import Environment, read_environment
 from headrace.train.errors import Contradiction, OutOfOrder
 from headrace.train.evaluation import Evaluation
@@ -36,7 +36,8 @@ from headrace.train.pending import Logged, logged, read
 from headrace.train.randomness import INITIALISATION, reseed
 from headrace.train.reporter import Reporter, StepRecord
 from headrace.train.saving import Position, Saving
-from headrace.train.settings import check_layout, choose, precision_of
+from headrace.train.settings import choose, degrees, precision_of
+from headrace.train.sharding import spread
 from headrace.train.state import Tracked, sort_tracked
 from headrace.train.step import Expected, Micro, Step
 from headrace.train.stop import StopFlag
@@ -72,6 +73,7 @@ class Session:
         reporter: Reporter,
         watch: Stopwatch,
         seed: int,
+        start: Path | None = None,
     ) -> None:
         self.settings: SessionSettings = environment.settings
         self.run_dir = RunDir(environment.run_dir)
@@ -82,7 +84,7 @@ class Session:
         self.samples = 0
         self.stopped = False
         self.expected = Expected(group)
-        check_layout(self.settings.layout, world_size=group.world_size)
+        self._degrees = degrees(self.settings.layout, world_size=group.world_size)
         self._precision = precision_of(self.settings.precision)
         self._stop = stop
         self._reporter = reporter
@@ -93,6 +95,7 @@ class Session:
             keep=self.settings.checkpoint_keep or DEFAULT_KEEP,
             group=group,
             reporter=reporter,
+            start=start,
         )
         self._saved_s = time.monotonic()
         self._save_agreed = False
@@ -147,11 +150,12 @@ class Session:
             yield
 
     def parallelize(self, model: nn.Module, *, unused_parameters: bool = False) -> nn.Module:
-        """The model as it is to be trained. Build the optimizer from what this returns.
+        """The model as it is to be trained: as ``fully_shard`` has split it, else by the layout.
 
+        Build the optimizer from what this returns.
         ``unused_parameters``: some take no part in some forwards (DDP then searches for them).
         """
-        parallel = replicate(model, self.group, unused_parameters=unused_parameters)
+        parallel = spread(model, self.group, self._degrees, unused=unused_parameters)
         self._models.append(parallel)
         self._parameters[parallel] = list(parallel.parameters())
         return parallel
@@ -370,7 +374,7 @@ class Session:
 
     def clip_grad_norm(self, model: nn.Module, max_norm: float) -> torch.Tensor:
         """Scale gradients so that their norm is at most ``max_norm``; return the norm before."""
-        return nn.utils.clip_grad_norm_(self.parameters_of(model), max_norm)
+        return clip(self.parameters_of(model), max_norm)
 
     # --- everything else -------------------------------------------------------------------------
 
@@ -453,16 +457,17 @@ class Session:
     def abandon(self) -> None:
         """The script failed: save nothing more; what is being written is finished."""
         self._open = False
-        self._saving.close(self.step)
+        self._saving.close(self.step, failed=True)
 
 
 @contextmanager
-def session(*, seed: int = 0) -> Iterator[Session]:
+def session(*, seed: int = 0, start: Path | str | None = None) -> Iterator[Session]:
     """Join the ranks, yield the session, leave them.
 
     Works under ``headrace run``, under torchrun, and under plain ``python`` as a world of one; the
     run directory is then ``headrace-runs/<script>`` in the working directory unless
-    ``HEADRACE_RUN_DIR`` says otherwise. ``seed`` decides initial weights and dropout. SIGTERM and
+    ``HEADRACE_RUN_DIR`` says otherwise. ``seed`` decides initial weights and dropout. ``start``: a
+    checkpoint, or a folder of them, to begin from while the run has none of its own. SIGTERM and
     SIGUSR2 ask for a stop while the session is open. Raise ``BadEnvironment``.
     """
     environment = read_environment(os.environ, script=sys.argv[0], cwd=Path.cwd())
@@ -485,6 +490,7 @@ def session(*, seed: int = 0) -> Iterator[Session]:
                 reporter=reporter,
                 watch=Stopwatch(time.perf_counter),
                 seed=seed,
+                start=None if start is None else Path(start),
             )
             yield run
             run.finish()

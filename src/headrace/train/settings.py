@@ -6,6 +6,7 @@ from typing import Literal, overload
 import torch
 
 from headrace.train.errors import Contradiction, MissingValue, UnsupportedLayout
+from headrace.train.sharding import Degrees
 
 _PRECISIONS = {
     "fp32": torch.float32,
@@ -13,7 +14,7 @@ _PRECISIONS = {
     "bf16": torch.bfloat16,
     "bfloat16": torch.bfloat16,
 }
-_UNSPLIT = ("fsdp", "tp", "pp", "cp")
+_UNSPLIT = ("tp", "pp", "cp")
 
 
 @overload
@@ -41,20 +42,28 @@ def precision_of(name: str | None) -> torch.dtype:
     return _PRECISIONS[name]
 
 
-def check_layout(layout: Mapping[str, int | str] | None, *, world_size: int) -> None:
-    """Raise ``UnsupportedLayout`` for what is not plain data parallelism over all ranks."""
-    for name, value in (layout or {}).items():
-        allowed: tuple[int | str, ...]
-        if name == "dp":
-            allowed = (world_size, "auto")
-        elif name in _UNSPLIT:
-            allowed = (1, "auto")
-        elif name == "recompute":
-            allowed = ("none", "auto")
-        else:
-            continue
-        if value not in allowed:
+def degrees(layout: Mapping[str, int | str] | None, *, world_size: int) -> Degrees:
+    """How the model is spread over all ranks. Raise ``UnsupportedLayout`` for what is neither data
+    parallelism nor FSDP nor both."""
+    asked = dict(layout or {})
+    for name in _UNSPLIT:
+        if asked.get(name, 1) not in (1, "auto"):
             raise UnsupportedLayout(
-                f"layout: {name}: {value} on {world_size} ranks",
-                nearest=f"layout: {{{name}: {allowed[0]}}}",
+                f"layout: {name}: {asked[name]} on {world_size} ranks",
+                nearest=f"layout: {{{name}: 1}}",
             )
+    if asked.get("recompute", "none") not in ("none", "auto"):
+        raise UnsupportedLayout(
+            f"layout: recompute: {asked['recompute']}", nearest="layout: {recompute: none}"
+        )
+    parts, replicas = asked.get("fsdp", "auto"), asked.get("dp", "auto")
+    parts = parts if isinstance(parts, int) else 1
+    replicas = replicas if isinstance(replicas, int) else max(1, world_size // parts)
+    if parts * replicas != world_size:
+        fits = world_size % parts == 0
+        nearest = f"dp: {world_size // parts}, fsdp: {parts}" if fits else f"fsdp: {world_size}"
+        words = ", ".join(f"{name}: {asked[name]}" for name in ("dp", "fsdp") if name in asked)
+        raise UnsupportedLayout(
+            f"layout: {{{words}}} on {world_size} ranks", nearest=f"layout: {{{nearest}}}"
+        )
+    return Degrees(replicas, parts)

@@ -10,17 +10,19 @@ Tuples, counters and keys that are no strings are marked with ``$``.
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from headrace.train.errors import CheckpointMismatch, UnsavableState, UntrackedParameter
+from headrace.train.layout import Layout, fill
 
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
 _SHOWN = 3
@@ -42,6 +44,8 @@ class Tracked:
     models: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
     others: dict[str, Stateful]
+    replicated: set[str] = field(default_factory=set)
+    """Models whose parameters DDP keeps the same on all ranks."""
 
 
 def sort_tracked(objects: Mapping[str, object]) -> Tracked:
@@ -51,6 +55,8 @@ def sort_tracked(objects: Mapping[str, object]) -> Tracked:
         match thing:
             case nn.Module():
                 tracked.models[name] = unwrap(thing)
+                if _is_replicated(thing):
+                    tracked.replicated.add(name)
             case Optimizer():
                 tracked.optimizers[name] = thing
             case Stateful():
@@ -74,6 +80,12 @@ def unwrap(model: nn.Module) -> nn.Module:
             model = inner
         else:
             return model
+
+
+def _is_replicated(model: nn.Module) -> bool:
+    while isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+        model = inner
+    return isinstance(model, DistributedDataParallel)
 
 
 def clean_name(name: str) -> str:
@@ -109,6 +121,24 @@ def capture(tracked: Tracked) -> tuple[Tensors, dict[str, object]]:
     for name, thing in tracked.others.items():
         plain[name] = _pack(thing.state_dict(), name, tensors)
     return tensors, plain
+
+
+def same_on_all(tracked: Tracked, tensors: Mapping[str, torch.Tensor]) -> frozenset[str]:
+    """Names of captured tensors that are the same on all ranks: the parameters of DDP and their
+    optimizer state. Buffers are not: between two forwards each rank has its own."""
+    names = parameter_names(
+        {name: model for name, model in tracked.models.items() if name in tracked.replicated}
+    )
+    same = set(names.values())
+    return frozenset(
+        full for full in tensors if full in same or _parameter_of(full, tracked) in same
+    )
+
+
+def _parameter_of(full: str, tracked: Tracked) -> str | None:
+    """``<model>/<name>`` of an optimizer's tensor."""
+    optimizer, _, rest = full.partition("/")
+    return rest.rpartition("/")[0] if optimizer in tracked.optimizers else None
 
 
 def _capture_model(name: str, model: nn.Module, tensors: Tensors) -> dict[str, object]:
@@ -170,48 +200,88 @@ def _pack(value: object, path: str, tensors: Tensors) -> object:
 # --- restore -----------------------------------------------------------------------------------
 
 
+def layout_of(tracked: Tracked) -> Layout:
+    """What this rank holds of the tensors of the tracked objects."""
+    tensors = {
+        f"{name}/{clean_name(key)}": value
+        for name, model in tracked.models.items()
+        for key, value in model.state_dict().items()
+        if isinstance(value, torch.Tensor)
+    }
+    return Layout(tensors, frozenset(tracked.optimizers))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The tensors of a checkpoint. ``boxes``: names of which only this rank's part was loaded."""
+
+    tensors: Mapping[str, torch.Tensor]
+    boxes: Collection[str] = ()
+    layout: Layout = field(default_factory=lambda: Layout({}, frozenset()))
+
+    def get(self, name: str) -> torch.Tensor:
+        found = self.tensors[name]
+        return self.layout.place(name, found) if name in self.boxes else found
+
+
 def restore(
-    tracked: Tracked, tensors: Mapping[str, torch.Tensor], plain: Mapping[str, Any], *, path: str
+    tracked: Tracked,
+    source: Source,
+    plain: Mapping[str, Any],
+    *,
+    path: str,
+    weights_only: bool = False,
 ) -> None:
     """Put a checkpoint's content into the tracked objects, on the devices where they are.
 
+    ``weights_only``: it holds models and nothing of how they were trained; the rest begins anew.
     Raise ``CheckpointMismatch`` before anything is changed in the object that does not fit.
     """
     present = [*tracked.models, *tracked.optimizers, *tracked.others]
-    _same_names(set(plain), set(present), "tracked objects", path)
+    if weights_only:
+        _same_names(set(plain), set(plain) & set(tracked.models), "models", path)
+        tracked = Tracked({name: tracked.models[name] for name in plain}, {}, {})
+    else:
+        _same_names(set(plain), set(present), "tracked objects", path)
     for name, model in tracked.models.items():
-        _restore_model(name, model, tensors, plain[name], path)
+        _restore_model(name, model, source, plain[name], path)
     names = parameter_names(tracked.models)
     for name, optimizer in tracked.optimizers.items():
-        _restore_optimizer(name, optimizer, names, tensors, plain[name], path)
+        _restore_optimizer(name, optimizer, names, source, plain[name], path)
     for name, thing in tracked.others.items():
-        thing.load_state_dict(cast(dict[str, Any], _unpack(plain[name], tensors)))
+        thing.load_state_dict(cast(dict[str, Any], _unpack(plain[name], source)))
 
 
 def _restore_model(
     name: str,
     model: nn.Module,
-    tensors: Mapping[str, torch.Tensor],
+    source: Source,
     plain: Mapping[str, Any],
     path: str,
 ) -> None:
     wanted = {key: f"{name}/{clean_name(key)}" for key in model.state_dict()}
     extra = plain["extra"]
-    saved = {key for key in (*tensors, *extra) if key.startswith(f"{name}/")}
+    saved = {key for key in (*source.tensors, *extra) if key.startswith(f"{name}/")}
+    for key, full in wanted.items():  # of tied parameters others store one name
+        wanted[key] = full if full in saved else _tied_name(model, key, wanted, saved)
     _same_names(saved, set(wanted.values()), f"tensors of {name}", path)
     loaded: dict[str, Any] = {}
     for key, current in model.state_dict().items():
         full = wanted[key]
         if full in extra:
-            loaded[key] = _unpack(extra[full], tensors)
+            loaded[key] = _unpack(extra[full], source)
             continue
-        value = tensors[full]
-        if value.shape != current.shape:
+        value = source.tensors[full]
+        if value.shape != current.shape and full not in source.boxes:
             raise CheckpointMismatch(
                 path,
                 f"{full} has shape {tuple(value.shape)}, the model's is {tuple(current.shape)}",
             )
         loaded[key] = value
+    for key, current in model.state_dict().items():
+        if isinstance(current, DTensor):  # in place: a copy would need the memory once more
+            fill(current, loaded[key], is_box=wanted[key] in source.boxes)
+            loaded[key] = current
     model.load_state_dict(loaded)
 
 
@@ -219,7 +289,7 @@ def _restore_optimizer(
     name: str,
     optimizer: Optimizer,
     names: Mapping[int, str],
-    tensors: Mapping[str, torch.Tensor],
+    source: Source,
     plain: Mapping[str, Any],
     path: str,
 ) -> None:
@@ -228,8 +298,8 @@ def _restore_optimizer(
     if [sorted(group["parameters"]) for group in groups] != [sorted(group) for group in current]:
         raise CheckpointMismatch(path, f"the parameter groups of {name} hold other parameters")
     index_of = {full: index for index, full in enumerate(chain.from_iterable(current))}
-    state = {index_of[full]: _unpack(entry, tensors) for full, entry in plain["slots"].items()}
-    options = [cast(dict[str, Any], _unpack(group["options"], tensors)) for group in groups]
+    state = {index_of[full]: _unpack(entry, source) for full, entry in plain["slots"].items()}
+    options = [cast(dict[str, Any], _unpack(group["options"], source)) for group in groups]
     optimizer.load_state_dict(
         {
             "state": state,
@@ -239,6 +309,13 @@ def _restore_optimizer(
             ],
         }
     )
+
+
+def _tied_name(model: nn.Module, key: str, names: Mapping[str, str], saved: Collection[str]) -> str:
+    """The saved name of the parameter that is also ``key``; without one, the name of ``key``."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    same = [other for other, one in parameters.items() if one is parameters.get(key)]
+    return next((names[other] for other in same if names.get(other) in saved), names[key])
 
 
 def _same_names(saved: set[str], present: set[str], what: str, path: str) -> None:
@@ -257,19 +334,19 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> object:  # noqa: ANN401
+def _unpack(value: Any, source: Source) -> object:  # noqa: ANN401
     match value:
         case {"$tensor": name}:
-            return tensors[name]
+            return source.get(name)
         case {"$tuple": items}:
-            return tuple(cast(list[object], _unpack(items, tensors)))
+            return tuple(cast(list[object], _unpack(items, source)))
         case {"$counter": counts}:
-            return Counter(cast(dict[Any, int], _unpack(counts, tensors)))
+            return Counter(cast(dict[Any, int], _unpack(counts, source)))
         case {"$items": pairs}:
-            return {_unpack(k, tensors): _unpack(v, tensors) for k, v in pairs}
+            return {_unpack(k, source): _unpack(v, source) for k, v in pairs}
         case dict():
-            return {key: _unpack(item, tensors) for key, item in value.items()}
+            return {key: _unpack(item, source) for key, item in value.items()}
         case list():
-            return [_unpack(item, tensors) for item in value]
+            return [_unpack(item, source) for item in value]
         case _:
             return value

@@ -5,13 +5,16 @@ from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 
 def scale_in_place(tensors: Sequence[torch.Tensor], factor: float | torch.Tensor) -> None:
-    """Multiply all by ``factor``, a number or a 0-dim tensor, with few kernels."""
-    if tensors:
-        torch._foreach_mul_(list(tensors), factor)
+    """Multiply all by ``factor``, a number or a 0-dim tensor, with few kernels; of a ``DTensor``
+    this rank's part, as the other ranks do theirs."""
+    parts = [one.to_local() if isinstance(one, DTensor) else one for one in tensors]
+    if parts:
+        torch._foreach_mul_(parts, factor)
 
 
 def is_held_by_torch(tensors: Collection[torch.Tensor]) -> bool:

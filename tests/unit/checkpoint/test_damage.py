@@ -135,8 +135,9 @@ def write_pieces(folder: Path, pieces: list[tuple[tuple[int, ...], torch.Tensor]
         placed = [Placed(f"w@{rank}", "F32", tuple(piece.shape), 0, size)]
         content = encode_header(placed) + piece.contiguous().numpy().tobytes()
         (folder / name).write_bytes(content)
-        files[name], (digest,) = hash_shard(placed, memoryview(content))
-        start = files[name].header_bytes
+        start = len(content) - size
+        spans = [(start, len(content))]
+        files[name], (digest,) = hash_shard(memoryview(content), start, spans)
         chunks.append(
             Chunk(
                 offsets=offsets,

@@ -1,7 +1,11 @@
 """Several ranks write one checkpoint: threads stand in for the ranks."""
 
 import errno
+import json
 import os
+import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +18,7 @@ import torch
 from headrace import checkpoint
 from headrace.checkpoint import saver as saver_module
 from headrace.checkpoint.commit import Save, contribute
-from headrace.checkpoint.errors import IncompleteSave
+from headrace.checkpoint.errors import DamagedCheckpoint, IncompleteSave
 from headrace.checkpoint.manifest import FileEntry, TensorEntry
 from headrace.checkpoint.parts import Part, merge
 from headrace.checkpoint.saver import Failed, Saved, Saver, Skipped, Staged
@@ -48,13 +52,11 @@ class ThreadRank:
 class World:
     """A Saver of each rank; every call is made on all ranks at once."""
 
-    def __init__(self, root: Path, world_size: int, patience_s: float = 60.0) -> None:
+    def __init__(self, root: Path, world_size: int) -> None:
         meeting = Meeting(world_size)
         self.ranks = [ThreadRank(rank, world_size, meeting) for rank in range(world_size)]
         self._pool = ThreadPoolExecutor(world_size)
-        self.savers = self.on_all(
-            lambda rank: Saver(root, ranks=self.ranks[rank], patience_s=patience_s)
-        )
+        self.savers = self.on_all(lambda rank: Saver(root, ranks=self.ranks[rank], patience_s=60.0))
 
     def on_all(self, call: Callable[[int], T]) -> list[T]:
         return list(self._pool.map(call, range(len(self.ranks))))
@@ -156,11 +158,12 @@ def test_all_skip_while_one_rank_is_still_writing(
 def test_a_rank_that_is_too_slow_fails_the_save_and_the_next_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(tmp_path, 2, patience_s=0.05)
+    world = World(tmp_path, 2)
     world.stage(snapshot(1))
     world.poll()
     held = Held(monkeypatch)
     world.stage(snapshot(2))
+    world.savers[0].limit_patience(0.05)
     world.savers[0].wait()
     ((failed,), (skipped,)) = world.savers[0].poll(), world.stage(snapshot(3), must=False)[:1]
     assert isinstance(failed, Failed)
@@ -246,3 +249,51 @@ def test_the_full_text_of_an_incomplete_save() -> None:
         "  fix: training goes on and saves again at the next interval; see that rank's log, and "
         "whether its node can write to the run directory"
     )
+
+
+@pytest.mark.parametrize(
+    ("rounds", "seed"),
+    [(6, 1), pytest.param(20, 2, marks=pytest.mark.slow)]
+    + [pytest.param(200, seed, marks=pytest.mark.chaos) for seed in (3, 4)],
+)
+def test_a_rank_killed_at_any_moment_leaves_only_whole_checkpoints(
+    tmp_path: Path, rounds: int, seed: int
+) -> None:
+    program = Path(__file__).with_name("ranks_program.py")
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path / "root"), str(rounds), str(seed)],
+        capture_output=True,
+        text=True,
+        timeout=3000,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["steps"] > 0
+    assert said["rounds_with_leftovers"] > 0, "no round was killed in the middle of a save"
+
+
+def test_each_of_a_thousand_flipped_bits_of_what_several_ranks_wrote_is_detected(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, 3)
+    world.stage(snapshot(1))
+    world.poll()
+    world.close()
+    folder = tmp_path / "step-000000001"
+    files = sorted(folder.iterdir())
+    assert len(files) == 4
+    draw = random.Random(23)
+    for _ in range(1000):
+        path = draw.choice(files)
+        original = path.read_bytes()
+        place = draw.randrange(len(original) * 8)
+        changed = bytearray(original)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        with pytest.raises(DamagedCheckpoint):
+            checkpoint.load(folder)
+        with pytest.raises(DamagedCheckpoint):
+            checkpoint.verify(folder)
+        path.write_bytes(original)
+    check(tmp_path, 1)

@@ -77,3 +77,30 @@ def test_verify_of_nothing_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "step-000000001"):
         with pytest.raises(CheckpointNotFound):
             run("verify", path)
+
+
+def test_export_import_and_reshard_say_what_they_made(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("export", root, "--out", out / "hf") == f"{out}/hf/model.safetensors\n"
+    said = json.loads(run("import", out / "hf", "--out", out / "start", "--json"))
+    assert said == {"schema": 1, "paths": [f"{out}/start/step-000000000"]}
+    found = checkpoint.load(out / "start" / "step-000000000")
+    assert torch.equal(found.tensors["model/w"], torch.ones(4))
+    newest = root / "step-000000002"
+    made = run("reshard", newest, "--out", out / "new", "--shards", 2).strip()
+    assert made == f"{out}/new/step-000000002"
+    rows = json.loads(run("verify", made, "--json"))["checkpoints"]
+    assert [(row["files"], row["damage"]) for row in rows] == [(2, None)]
+
+
+def test_export_takes_a_type_and_a_size_and_refuses_others(root: Path, tmp_path: Path) -> None:
+    run("export", root, "--out", tmp_path / "a", "--dtype", "bf16", "--max-shard-size", "1M")
+    from safetensors.torch import load_file
+
+    assert load_file(tmp_path / "a" / "model.safetensors")["w"].dtype is torch.bfloat16
+    run("export", root, "--out", tmp_path / "b", "--dtype", "int8", status=2)
+    run("export", root, "--out", tmp_path / "b", "--max-shard-size", "many", status=2)
+    with pytest.raises(CheckpointNotFound):
+        run("export", tmp_path / "a", "--out", tmp_path / "b")
+    with pytest.raises(CheckpointNotFound):
+        run("import", tmp_path / "nowhere", "--out", tmp_path / "b")

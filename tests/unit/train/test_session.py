@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headrace import checkpoint, data, train
+from headrace.checkpoint.errors import CheckpointNotFound
 from headrace.data.errors import StateMismatch
 from headrace.train.errors import Contradiction, MissingValue, OutOfOrder, RunDirUnusable
 
@@ -245,4 +246,35 @@ def test_track_comes_once_and_before_steps(dataset: data.TokenDataset) -> None:
 def test_a_run_directory_that_is_a_file_is_refused_at_once(run_dir: Path) -> None:
     run_dir.write_text("")
     with train.session() as run, pytest.raises(RunDirUnusable, match="Not a directory"):
+        set_up(run)
+
+
+def test_a_session_starts_from_an_imported_model_and_then_from_its_own_checkpoints(
+    dataset: data.TokenDataset, tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    from headrace.checkpoint.hugging_face import import_model
+
+    weight = torch.full((1, 8), 0.5)
+    save_file({"weight": weight, "bias": torch.ones(1)}, tmp_path / "model.safetensors")
+    made = import_model(tmp_path / "model.safetensors", tmp_path / "start")
+    for start in (made, tmp_path / "start"):
+        with train.session(start=start) as run:
+            model, optimizer = set_up(run)
+            assert torch.equal(model.state_dict()["weight"], weight)
+            assert not optimizer.state
+            assert run.step == 0
+    with train.session(start=made) as run:
+        first = learn(run, dataset, 2)
+    with train.session(start=made) as run:
+        model, optimizer = set_up(run)
+        assert run.step == 2
+        assert optimizer.state
+        assert not torch.equal(model.state_dict()["weight"], weight)
+    assert len(first) == 2
+
+
+def test_a_start_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFound), train.session(start=tmp_path / "absent") as run:
         set_up(run)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from headrace.train.errors import Contradiction, MissingValue, UnsupportedLayout
-from headrace.train.settings import check_layout, choose, precision_of
+from headrace.train.settings import choose, degrees, precision_of
 
 
 def test_one_value_of_two_is_chosen() -> None:
@@ -30,17 +30,31 @@ def test_precisions_have_the_names_of_the_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "layout", [None, {}, {"dp": 4, "tp": 1, "micro_batch": 2}, {"dp": "auto", "fsdp": "auto"}]
+    ("layout", "found"),
+    [
+        (None, (4, 1)),
+        ({}, (4, 1)),
+        ({"dp": 4, "tp": 1, "micro_batch": 2}, (4, 1)),
+        ({"dp": "auto", "fsdp": "auto"}, (4, 1)),
+        ({"fsdp": 4}, (1, 4)),
+        ({"fsdp": 2}, (2, 2)),
+        ({"dp": 2, "fsdp": 2, "recompute": "none"}, (2, 2)),
+    ],
 )
-def test_plain_data_parallelism_is_accepted(layout: dict[str, int | str] | None) -> None:
-    check_layout(layout, world_size=4)
+def test_data_parallelism_and_fsdp_are_accepted(
+    layout: dict[str, int | str] | None, found: tuple[int, int]
+) -> None:
+    assert degrees(layout, world_size=4) == found
 
 
 @pytest.mark.parametrize(
     ("layout", "nearest"),
     [
-        ({"dp": 2}, "layout: {dp: 4}"),
-        ({"fsdp": 4}, "layout: {fsdp: 1}"),
+        ({"dp": 2}, "layout: {dp: 4, fsdp: 1}"),
+        ({"dp": 4, "fsdp": 2}, "layout: {dp: 2, fsdp: 2}"),
+        ({"fsdp": 3}, "layout: {fsdp: 4}"),
+        ({"fsdp": 8}, "layout: {fsdp: 4}"),
+        ({"tp": 2}, "layout: {tp: 1}"),
         ({"recompute": "full"}, "layout: {recompute: none}"),
     ],
 )
@@ -48,5 +62,5 @@ def test_other_layouts_are_refused_with_the_nearest(
     layout: dict[str, int | str], nearest: str
 ) -> None:
     with pytest.raises(UnsupportedLayout) as caught:
-        check_layout(layout, world_size=4)
+        degrees(layout, world_size=4)
     assert caught.value.remedy == nearest

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from headrace.train.errors import CheckpointMismatch, UnsavableState, UntrackedParameter
-from headrace.train.state import Tracked, capture, clean_name, restore, sort_tracked, unwrap
+from headrace.train.state import Source, Tracked, capture, clean_name, restore, sort_tracked, unwrap
 
 
 class Tied(nn.Module):
@@ -52,7 +52,7 @@ def moved(source: Tracked, target: Tracked) -> None:
     """Capture, pass the plain part through JSON, restore."""
     tensors, plain = capture(source)
     copies = {name: tensor.clone() for name, tensor in tensors.items()}
-    restore(target, copies, json.loads(json.dumps(plain)), path="step-1")
+    restore(target, Source(copies), json.loads(json.dumps(plain)), path="step-1")
 
 
 def test_model_and_optimizer_go_on_as_if_they_were_the_others() -> None:
@@ -163,3 +163,24 @@ def test_an_optimizer_with_other_groups_is_refused() -> None:
             sort_tracked({"model": model, "optimizer": optimizer}),
             sort_tracked({"model": model, "optimizer": split}),
         )
+
+
+def test_weights_of_which_only_one_tied_name_was_stored_are_restored_and_the_rest_left() -> None:
+    model, _ = trained(0)
+    other, optimizer = trained(1)
+    tensors = {f"net/{name}": value.clone() for name, value in model.state_dict().items()}
+    del tensors["net/head.weight"]
+    target = sort_tracked({"net": other, "adam": optimizer})
+    plain: dict[str, Any] = {"net": {"extra": {}}}
+    before = optimizer.state_dict()["state"][0]["exp_avg"].clone()
+    restore(target, Source(tensors), plain, path="start", weights_only=True)
+    restored = other.state_dict()
+    assert all(torch.equal(restored[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(optimizer.state_dict()["state"][0]["exp_avg"], before)
+    with pytest.raises(CheckpointMismatch, match="tracked objects: the checkpoint lacks adam"):
+        restore(target, Source(tensors), plain, path="start")
+    del tensors["net/embedding.weight"]
+    with pytest.raises(CheckpointMismatch, match=r"lacks net/embedding.weight, net/head.weight"):
+        restore(target, Source(tensors), plain, path="start", weights_only=True)
+    with pytest.raises(CheckpointMismatch, match="models: the checkpoint has teacher"):
+        restore(target, Source({}), {"teacher": {"extra": {}}}, path="start", weights_only=True)

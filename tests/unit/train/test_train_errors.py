@@ -53,7 +53,7 @@ TEXTS: list[tuple[HeadraceError, int, str]] = [
         errors.UnsupportedLayout("precision: fp8", nearest="precision: bf16"),
         4,
         "error HR-TRAIN-007: precision: fp8 is not supported\n"
-        "  why: this version trains with data parallelism in fp32 or bf16\n"
+        "  why: this version trains with data parallelism and FSDP, in fp32 or bf16\n"
         "  fix: precision: bf16",
     ),
     (

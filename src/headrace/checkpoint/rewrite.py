@@ -1,0 +1,127 @@
+"""Write a checkpoint from tensors that lie elsewhere: in files of another number, or of others.
+
+Memory is bounded whatever the size of the tensors; nothing appears under its name before every byte
+is on the disk and was compared. No torch.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from headrace.checkpoint.errors import OutputInUse
+from headrace.checkpoint.folder import (
+    LATEST,
+    committed,
+    discard,
+    rename_into_place,
+    step_name,
+    temporary_path,
+)
+from headrace.checkpoint.manifest import MANIFEST, VERSION, Manifest, encode_manifest
+from headrace.checkpoint.reader import CheckpointReader
+from headrace.checkpoint.shard import write_small
+from headrace.checkpoint.stream import Done, Origin, entries, spread, write_file
+from headrace.core.records import sync_folder
+from headrace.core.records import write_file as replace_file
+
+Report = Callable[[int, int], None]
+"""(bytes written, bytes in all) so far."""
+
+
+def reshard(path: Path, out: Path, *, shards: int, report: Report = lambda done, of: None) -> Path:
+    """Write the checkpoint at ``path`` into the folder of checkpoints ``out``, in ``shards`` files.
+
+    Return the new one. Raise ``CheckpointNotFound``, ``DamagedCheckpoint``, ``OutputInUse``,
+    ``OSError``.
+    """
+    with CheckpointReader(path) as reader:
+        origins = [origin_of(reader, name) for name in reader.manifest.tensors]
+        return write_checkpoint(
+            out,
+            origins,
+            step=reader.manifest.step,
+            aliases=reader.manifest.aliases,
+            state=reader.manifest.state,
+            shards=shards,
+            report=report,
+        )
+
+
+def origin_of(reader: CheckpointReader, name: str) -> Origin:
+    """A stored tensor of a checkpoint."""
+    entry = reader.manifest.tensors[name]
+    return Origin(name, entry.dtype, entry.shape, lambda box: reader.read(name, box))
+
+
+def write_checkpoint(
+    root: Path,
+    origins: Sequence[Origin],
+    *,
+    step: int,
+    aliases: dict[str, str],
+    state: dict[str, object],
+    shards: int,
+    report: Report,
+) -> Path:
+    """Commit a new checkpoint below ``root``. Raise ``OutputInUse``, ``OSError``, and what reading
+    the tensors raises; then nothing of it is left."""
+    path = root / step_name(step)
+    if path.exists():
+        raise OutputInUse(path)
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(root, step)
+    try:
+        temporary.mkdir()
+        tell = counted(report, sum(origin.size_bytes for origin in origins))
+        files, chunks = {}, []
+        for number, pieces in enumerate(spread(origins, shards)):
+            name = f"shard-{number:05d}.safetensors"
+            files[name], of_file = write_file(temporary / name, pieces, done=tell)
+            chunks += of_file
+        manifest = Manifest(
+            version=VERSION,
+            step=step,
+            files=files,
+            tensors=entries(origins, chunks),
+            aliases=aliases,
+            state=state,
+        )
+        write_small(temporary / MANIFEST, encode_manifest(manifest))
+        sync_folder(temporary)
+        rename_into_place(temporary, path, step)
+        if committed(root)[0] == path:
+            replace_file(root / LATEST, path.name.encode() + b"\n")
+    except BaseException:
+        discard(temporary)
+        raise
+    return path
+
+
+def counted(report: Report, total_bytes: int) -> Done:
+    """Adds up what is done."""
+    done_bytes = 0
+
+    def tell(size_bytes: int) -> None:
+        nonlocal done_bytes
+        done_bytes += size_bytes
+        report(done_bytes, total_bytes)
+
+    return tell
+
+
+def write_folder(out: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a folder that appears as ``out`` when it is complete. Raise
+    ``OutputInUse``, ``OSError``, and what ``write`` raises; then nothing of it is left."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputInUse(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    try:
+        temporary.mkdir()
+        write(temporary)
+        sync_folder(temporary)
+        os.rename(temporary, out)
+        sync_folder(out.parent)
+    except BaseException:
+        discard(temporary)
+        raise
