@@ -89,11 +89,6 @@ def sample_at(
     return int(found[0]) if isinstance(position, int) else found.reshape(positions.shape)
 
 
-def batch_positions(consumed: int, global_batch: int) -> Indices:
-    """Positions in the endless stream of the global batch that follows ``consumed`` samples."""
-    return np.arange(consumed, consumed + global_batch, dtype=np.int64)
-
-
 def rank_slice(global_batch: int, rank: int, world: int) -> tuple[int, int]:
     """``(start, stop)`` of this rank's contiguous share; shares differ by at most one sample."""
     return global_batch * rank // world, global_batch * (rank + 1) // world
