@@ -201,6 +201,42 @@ def verify(path: DataPath, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def packs(
+    path: DataPath,
+    window: Annotated[int, typer.Option("--window", help="Tokens that a row predicts.")],
+    field: Annotated[
+        str | None, typer.Option("--field", help="Of samples with fields: the one with tokens.")
+    ] = None,
+    split: Annotated[
+        tuple[float, float], typer.Option("--split", help="A part of the data set, as fractions.")
+    ] = (0.0, 1.0),
+    as_json: AsJson = False,
+) -> None:
+    """Decide which documents of a data set share a row, before a program asks for it."""
+    from headrace.data.opening import open as open_data
+    from headrace.data.packs import in_packs
+
+    dataset = open_data(path, split=split)
+    packed = in_packs(dataset, window=window, field=field)
+    table = packed.table.path
+    if as_json:
+        _print_json(
+            {
+                "packs": len(packed),
+                "window": window,
+                "documents": len(dataset),
+                "fill": packed.fill_share,
+                "table": str(table),
+            }
+        )
+        return
+    typer.echo(
+        f"{path}: {len(packed):,} packs of {window} tokens from {len(dataset):,} documents, "
+        f"{packed.fill_share:.1%} filled; {table}"
+    )
+
+
 @app.command("which-samples")
 def which_samples(
     what: Annotated[str, typer.Argument(help="A run, or a data set.")],

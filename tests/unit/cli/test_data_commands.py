@@ -147,6 +147,22 @@ def test_which_samples_of_a_run_knows_every_step_and_source(
     assert run("which-samples", f"{folder}/", "--step", 1).split()[:2] == lines[0].split()[:2]
 
 
+def test_packs_are_made_before_a_program_asks_for_them(tmp_path: Path) -> None:
+    from headrace import data
+
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"ids": [1, 2, 3]}\n{"ids": [4, 5]}\n')
+    data.index_path(path)
+    said = json.loads(run("packs", path, "--window", 9, "--field", "ids", "--json"))
+    assert (said["packs"], said["documents"], said["fill"]) == (1, 2, 0.5)
+    before = Path(said["table"]).stat().st_mtime_ns
+    assert len(data.in_packs(data.open(path), window=9, field="ids")) == 1
+    assert Path(said["table"]).stat().st_mtime_ns == before
+    assert run("packs", path, "--window", 9, "--field", "ids") == (
+        f"{path}: 1 packs of 9 tokens from 2 documents, 50.0% filled; {said['table']}\n"
+    )
+
+
 def test_which_samples_of_packs_names_documents(tmp_path: Path) -> None:
     from headrace import data
 
