@@ -12,7 +12,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from headrace.data.index_writer import IndexWriter
-from headrace.data.sections import HEADER_BYTES, Header
+from headrace.data.sections import HEADER_BYTES, ROWS_PER_BLOCK, Header
 from headrace.data.units import Columns
 
 TOKENS = "tokens"
@@ -32,6 +32,7 @@ class PackWriter:
         self._file = file
         self._index = IndexWriter(folder)
         self._place = HEADER_BYTES
+        self._records: list[tuple[int, int, int]] = []  # start, size, digest
         file.write(bytes(HEADER_BYTES))
 
     def __enter__(self) -> "PackWriter":
@@ -42,6 +43,7 @@ class PackWriter:
 
     def add_rows(self, rows: NDArray[Any]) -> None:
         """Append units of one sample each: the rows of a matrix, one behind the other."""
+        self._add_records()
         if not len(rows):
             return
         data = np.ascontiguousarray(rows)
@@ -57,13 +59,11 @@ class PackWriter:
         padding = -self._place % ALIGNMENT_BYTES
         self._file.write(bytes(padding))
         self._place += padding
-        self._add(
-            np.array([self._place], np.int64),
-            np.array([len(data)], np.int64),
-            np.array([_hash(data)], np.uint64),
-        )
+        self._records.append((self._place, len(data), _hash(data)))
         self._file.write(data)
         self._place += len(data)
+        if len(self._records) >= ROWS_PER_BLOCK:
+            self._add_records()
 
     def add_document(self, start: int, stop: int, name: str) -> None:
         """See ``IndexWriter.add_document``."""
@@ -71,12 +71,21 @@ class PackWriter:
 
     def finish(self, meta: Mapping[str, Any]) -> Header:
         """Write the tables and the header."""
+        self._add_records()
         return self._index.finish(
             self._file,
             meta=meta,
             files=[(".", 0)],
             data_stop=self._place,
         )
+
+    def _add_records(self) -> None:
+        if self._records:
+            starts, sizes, digests = zip(*self._records, strict=True)
+            self._records = []
+            self._add(
+                np.array(starts, np.int64), np.array(sizes, np.int64), np.array(digests, np.uint64)
+            )
 
     def _add(
         self, starts: NDArray[np.int64], sizes: NDArray[np.int64], digests: NDArray[np.uint64]
