@@ -70,6 +70,8 @@ def rows(node: "Node") -> "Iterator[tuple[str, str]]":
             continue
         disk = " NVMe" if mount.nvme else ""
         sizes = f"{_gib(mount.free_bytes)} of {_gib(mount.size_bytes)} free"
+        if not mount.answers:
+            sizes = "does not answer"
         yield mount.path, f"{mount.fstype}{disk}, {sizes}"
     for interface in node.interfaces:
         if interface.addresses or interface.state == "up":

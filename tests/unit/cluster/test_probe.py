@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.cluster.nodes import mounts as mounts_module
 from headrace.cluster.nodes.cgroup import (
     CgroupLimits,
     parse_cpu_max,
@@ -20,7 +21,7 @@ from headrace.cluster.nodes.cpus import (
     read_topology,
 )
 from headrace.cluster.nodes.interfaces import parse_if_inet6, rdma_kind, read_rdma
-from headrace.cluster.nodes.mounts import MountLine, mount_of, parse_mounts
+from headrace.cluster.nodes.mounts import MountLine, mount_of, parse_mounts, read_mounts
 from headrace.cluster.nodes.probe import parse_limits, probe, within_quota
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -227,3 +228,32 @@ def test_recorded_sysfs_trees_are_read(
         if tab:
             write(tmp_path, {path.lstrip("/"): content + "\n"})
     assert [(r.kind, r.state, r.rate_gbit_s) for r in read_rdma(tmp_path)] == kinds
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo 4096 100 50 10 5", [(409600, 204800, 10, 5, True)]),
+        ("exec sleep 60", [(0, 0, 0, 0, False)]),
+        ("exit 1", []),
+        ("echo 4096 0 0 0 0", []),
+    ],
+    ids=["answers", "hangs", "refuses", "holds no files"],
+)
+def test_a_network_file_system_is_asked_from_outside_and_not_waited_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    expected: list[tuple[int, int, int, int, bool]],
+) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text(f"#!/bin/sh\n{script}\n")
+    stat.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(mounts_module, "_NETWORK_S", 1.0)
+    far = MountLine(source="srv:/home", path="/home", fstype="nfs4")
+    monkeypatch.setattr(mounts_module, "parse_mounts", lambda text: [far])
+    found = read_mounts(Path("/"))
+    assert [
+        (one.size_bytes, one.free_bytes, one.inodes, one.inodes_free, one.answers) for one in found
+    ] == expected

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cluster.nodes.node import Gpu, Interface, Limits, Node, Rdma
+from headrace.cluster.nodes.node import Gpu, Interface, Limits, Mount, Node, Rdma
 from headrace.core.records import replace
 from headrace.diagnose.collect import collect, parse_torch_cuda, read_folder
 from headrace.diagnose.doctor import doctor
@@ -27,6 +27,17 @@ H100 = Gpu(
     power_limit_w=700.0,
     mig=False,
     energy_counter=True,
+)
+HANGS = Mount(
+    path="/home",
+    source="srv:/home",
+    fstype="nfs4",
+    size_bytes=0,
+    free_bytes=0,
+    inodes=0,
+    inodes_free=0,
+    nvme=False,
+    answers=False,
 )
 NODE = Node(
     hostname="n1",
@@ -168,6 +179,12 @@ CASES: list[tuple[Facts, str, Severity, str]] = [
         "125",
         Severity.ERROR,
         "The file system of the folder for runs does not answer.",
+    ),
+    (
+        of_node(mounts=(HANGS,)),
+        "126",
+        Severity.WARNING,
+        "/home does not answer.",
     ),
     (
         of_node(interfaces=(replace(NODE.interfaces[0], addresses=()),)),

@@ -27,7 +27,10 @@ class Gpu(Record, frozen=True, kw_only=True):
 
 
 class Mount(Record, frozen=True, kw_only=True):
-    """One mounted file system that holds files. ``inodes`` is 0 where it does not count them."""
+    """One mounted file system that holds files. ``inodes`` is 0 where it does not count them.
+
+    ``answers`` False: it gave no answer in time, and its sizes are 0.
+    """
 
     path: str
     source: str
@@ -37,6 +40,7 @@ class Mount(Record, frozen=True, kw_only=True):
     inodes: int
     inodes_free: int
     nvme: bool
+    answers: bool = True
 
 
 class Rdma(Record, frozen=True, kw_only=True):

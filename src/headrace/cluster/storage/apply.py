@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable
 
-from headrace.cluster.storage.bounded import bounded
 from headrace.cluster.storage.errors import FolderNotEmpty, LayoutRefused, NoLayout, NoSuchFolder
 from headrace.cluster.storage.layouts import Proposal, lfs_options, same_spread
 from headrace.cluster.storage.probe import of
 from headrace.cluster.storage.storage import Layout, Storage
+from headrace.core.bounded import bounded
 from headrace.core.records import Record
 
 _TIMEOUT_S = 30.0

@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from headrace.cluster.nodes.mounts import MountLine, mount_of, parse_mounts
-from headrace.cluster.storage.bounded import bounded
 from headrace.cluster.storage.errors import NotLookedAt
 from headrace.cluster.storage.kinds import is_network, kind_of, may_hang
 from headrace.cluster.storage.look import look
 from headrace.cluster.storage.storage import Storage
+from headrace.core.bounded import bounded
 from headrace.core.records import DecodeError, decode, replace
 
 DEADLINE_S = 15.0

@@ -1,11 +1,10 @@
 """Ask a file system's own tools, each with a time-out and all with one deadline."""
 
 import os
-import shutil
 import time
 from collections.abc import Sequence
 
-from headrace.cluster.storage.bounded import bounded
+from headrace.core.bounded import bounded
 
 _EACH_S = 5.0
 _PLACES = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/lpp/mmfs/bin")
@@ -27,8 +26,7 @@ class Questions:
         """
         left_s = (self._until_s - time.monotonic()) / 2
         try:
-            words = _found(command, self._environ["PATH"])
-            ended = bounded(words, min(_EACH_S, left_s), self._environ)
+            ended = bounded(command, min(_EACH_S, left_s), self._environ)
         except OSError as error:
             self._missed(command, error.strerror or str(error), quiet)
             return ""
@@ -45,8 +43,3 @@ class Questions:
     def _missed(self, command: Sequence[str], why: str, quiet: bool) -> None:
         if not quiet:
             self.unanswered.append(f"{' '.join(command[:2])}: {why}")
-
-
-def _found(command: Sequence[str], path: str) -> list[str]:
-    """With the program's whole path: Popen looks for it in this process's PATH."""
-    return [shutil.which(command[0], path=path) or command[0], *command[1:]]

@@ -12,6 +12,15 @@ _INODES_MIN_RATIO = 0.02
 
 
 def check(facts: Facts) -> Iterator[Finding]:
+    for mount in facts.node.mounts:
+        if not mount.answers:
+            yield Finding(
+                code="HR-DOCTOR-126",
+                severity=Severity.WARNING,
+                what=f"{mount.path} does not answer.",
+                evidence=f"{mount.source} ({mount.fstype}): no answer in time",
+                remedy="ask who runs it; programs that touch it hang until it is back",
+            )
     for folder in facts.folders:
         if not folder.answers:
             yield _hangs(folder)
