@@ -113,22 +113,22 @@ def _no_line_ends(source: Source) -> IndexRefused:
 def _decode(data: memoryview, file: str, start: int) -> list[Sample]:
     if members.is_packed(bytes(data[:4])):
         text = b"".join(members.unpack(data, file, start))
-        return list(_values(text, Path(file), start))
-    return [_value(data, Path(file), start)]
+        return list(_values(text, file, start))
+    return [_value(data, file, start)]
 
 
-def _values(text: bytes, path: Path, start: int) -> Iterator[Sample]:
+def _values(text: bytes, path: str | Path, start: int) -> Iterator[Sample]:
     """The values of all lines of one unit."""
     for line in text.removeprefix(BOM).split(b"\n"):
         if line.strip(BLANK):
             yield _value(line, path, start)
 
 
-def _value(line: bytes | memoryview, path: Path, start: int) -> Sample:
+def _value(line: bytes | memoryview, path: str | Path, start: int) -> Sample:
     try:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         stop = start + len(line)
         raise DamagedData(
-            path, f"a line is not JSON: {error}", start=start, stop=stop, block=None
+            Path(path), f"a line is not JSON: {error}", start=start, stop=stop, block=None
         ) from None
