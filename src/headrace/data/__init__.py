@@ -6,7 +6,8 @@
     images = data.open("shards")
     data.pack_text(files, Path("corpus.tokens"), window=256)          # or a file of our own
     train = data.open("corpus.tokens", split=(0.0, 0.9))
-    for batch in data.batches(train, global_batch=64, seed=7, rank=rank, world=world): ...
+    for batch in data.batches(train, global_batch=64, seed=7, rank=rank, world=world):
+        samples = data.to_torch(batch.samples)                        # or to_jax; NumPy as it is
 
 Order is a pure function, the same at any world size (``order``); bytes are verified before they
 become samples (``fill``). Tensors are made by the trainer: nothing here imports torch.

@@ -27,7 +27,7 @@ class Damage(Record, frozen=True, kw_only=True):
 
     def error(self) -> DamagedData:
         return DamagedData(
-            Path(self.path), self.why, start=self.start, stop=self.stop, block=self.index
+            Path(self.path), self.why, start=self.start, stop=self.stop, sample=self.index
         )
 
 

@@ -54,17 +54,17 @@ class NotADataset(UsageError):
 
 
 class DamagedData(HeadraceError):
-    """Bytes of a data set are not those that were written. No token of them was returned.
+    """Bytes of a data set are not those that were written. Nothing of them was returned.
 
-    ``block``: the number of the sample that needs them, None where no one sample does.
+    ``sample``: the number of the one that needs them, None where no one sample does.
     """
 
     code = "HR-DATA-003"
 
     def __init__(
-        self, path: Path, why: str, *, start: int, stop: int, block: int | None = None
+        self, path: Path, why: str, *, start: int, stop: int, sample: int | None = None
     ) -> None:
-        of = "" if block is None else f" of sample {block}"
+        of = "" if sample is None else f" of sample {sample}"
         super().__init__(
             f"{path}: bytes {start} to {stop}{of} are damaged",
             why=why,
@@ -72,7 +72,7 @@ class DamagedData(HeadraceError):
             "headrace data verify PATH lists all damage of a data set",
         )
         self.path = path
-        self.block = block
+        self.sample = sample
         self.start = start
         self.stop = stop
 

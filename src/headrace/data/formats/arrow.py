@@ -79,7 +79,6 @@ class Arrow:
                     f"a record batch cannot be decoded: {error}",
                     start=start,
                     stop=start + len(data),
-                    block=None,
                 ) from None
 
         return decode

@@ -130,5 +130,5 @@ def _value(line: bytes | memoryview, path: str | Path, start: int) -> Sample:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         stop = start + len(line)
         raise DamagedData(
-            Path(path), f"a line is not JSON: {error}", start=start, stop=stop, block=None
+            Path(path), f"a line is not JSON: {error}", start=start, stop=stop
         ) from None

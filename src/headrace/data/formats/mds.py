@@ -81,7 +81,6 @@ class Mds:
                     f"a sample is not what its columns say: {error}",
                     start=start,
                     stop=start + len(data),
-                    block=None,
                 ) from None
 
         return decode
@@ -95,9 +94,7 @@ def _shards(index: Path) -> list[dict[str, Any]]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DamagedData(
-            index, f"it is not JSON: {error}", start=0, stop=len(text), block=None
-        ) from None
+        raise DamagedData(index, f"it is not JSON: {error}", start=0, stop=len(text)) from None
     shards = found.get("shards") if isinstance(found, dict) else None
     if not isinstance(shards, list) or found.get("version") != 2:
         raise NotADataset(index, 'it is no index of MDS, version 2: no list "shards"')

@@ -65,7 +65,7 @@ class _View:
 
     def damaged(self, why: str, start: int, stop: int) -> DamagedData:
         start, stop = start + self._start, stop + self._start
-        return DamagedData(self._path, why, start=start, stop=stop, block=None)
+        return DamagedData(self._path, why, start=start, stop=stop)
 
 
 def _member(source: Source | _View, at: int) -> tuple[int, bytes]:

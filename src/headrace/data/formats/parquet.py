@@ -195,4 +195,4 @@ class _Window(io.RawIOBase):
 
 
 def _damaged(path: Path, why: str, start: int, stop: int) -> DamagedData:
-    return DamagedData(path, why, start=start, stop=stop, block=None)
+    return DamagedData(path, why, start=start, stop=stop)

@@ -59,4 +59,4 @@ class Source:
     def damaged(self, why: str, start: int = 0, stop: int | None = None) -> DamagedData:
         """The error that names this file and a place in it (all of it)."""
         stop = self.size if stop is None else stop
-        return DamagedData(self.path, why, start=start, stop=stop, block=None)
+        return DamagedData(self.path, why, start=start, stop=stop)

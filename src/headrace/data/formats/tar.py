@@ -103,7 +103,6 @@ def _decode(data: memoryview, file: str, start: int) -> list[dict[str, Any]]:
                 "a member is cut off",
                 start=start + at,
                 stop=start + at + size,
-                block=None,
             )
         return bytes(data[at : at + size])
 
@@ -230,7 +229,7 @@ def _text(name: bytes) -> str:
 
 
 def _damaged(path: Path, why: str, start: int, stop: int) -> DamagedData:
-    return DamagedData(path, why, start=start, stop=stop, block=None)
+    return DamagedData(path, why, start=start, stop=stop)
 
 
 def _compressed(path: Path) -> IndexRefused:

@@ -48,9 +48,7 @@ class Stream:
             found = _highest(path, part, unsigned)
             if self.dtype.kind == "i" and found > np.iinfo(self.dtype).max:
                 stop = part.start + part.tokens * unsigned.itemsize
-                raise DamagedData(
-                    path, "a token is negative", start=part.start, stop=stop, block=None
-                )
+                raise DamagedData(path, "a token is negative", start=part.start, stop=stop)
             if vocab is not None and found >= vocab:
                 raise _too_high(path, found, vocab, self.dtype)
             highest = max(highest, found)
