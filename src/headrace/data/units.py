@@ -103,11 +103,17 @@ class Units:
     """Look-up by sample number. Safe to use from several threads. Raise ``DamagedData``."""
 
     def __init__(
-        self, blocks: Blocks, *, units: int, samples: int, cache_bytes: int = CACHE_BYTES
+        self,
+        blocks: Blocks,
+        *,
+        units: int,
+        samples: int,
+        cache_bytes: int = CACHE_BYTES,
+        least_blocks: int = 8,
     ) -> None:
         self._blocks = blocks
         self._single = units == samples
-        wanted = max(8, cache_bytes // (ROWS_PER_BLOCK * _BYTES_PER_UNIT))
+        wanted = max(least_blocks, cache_bytes // (ROWS_PER_BLOCK * _BYTES_PER_UNIT))
         slots = max(1, min(len(blocks), wanted))
         shape = (slots, ROWS_PER_BLOCK)
         kinds = (np.int64, np.int64, np.int64, np.int64, np.uint64)

@@ -15,6 +15,7 @@ from headrace.core.errors import HeadraceError
 from headrace.data.errors import DamagedData, DataChanged, NotADataset, NotIndexed, PackFailed
 from headrace.data.places import beside, in_cache
 from headrace.data.repack import pack_dataset
+from headrace.data.units import Units
 from headrace.data.verify import verify
 
 LINES = 700
@@ -200,21 +201,17 @@ def test_verify_lists_all_damage_of_index_and_data(lines: Path) -> None:
 
 
 def test_memory_for_units_is_bounded_and_look_up_is_right(lines: Path) -> None:
-    """With room for one block of three, every order of look-ups finds the same."""
-    from headrace.data.units import Units
-
+    """With room for one block of three."""
     data.index_path(lines)
     dataset = data.open(lines)
     order = np.random.default_rng(1).permutation(LINES)
     whole = dataset.find(order)
-    small = Units(dataset.index._units, units=LINES, samples=LINES, cache_bytes=1)
-    for slots in (1, 2):
-        small._block_in = np.full(slots, -1, np.int64)
-        small._slot_of[:] = -1
-        small._hand = 0
-        found = small.find(order)
-        assert found.starts.tolist() == whole.starts
-        assert found.digests.tolist() == whole.digests
+    blocks = dataset.index._units
+    small = Units(blocks, units=LINES, samples=LINES, cache_bytes=0, least_blocks=1)
+    found = small.find(order)
+    assert len(small._columns.starts) == 1
+    assert found.starts.tolist() == whole.starts
+    assert found.digests.tolist() == whole.digests
 
 
 def test_the_packed_file_is_laid_out_as_the_reference_says(tmp_path: Path) -> None:
