@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cluster.bringup.packages import install_packages
+from headrace.core.process import children_by_parent
 
 PROGRAMS = {
     "glusterd": "glusterfs-server",
@@ -32,6 +33,10 @@ SERVERS, NODES = ("s1", "s2", "s3"), ("n1", "n2")
 VOLUME = "mill"
 _ADDRESSES = {name: f"10.77.0.{n}" for n, name in enumerate((*SERVERS, *NODES), start=1)}
 _START_S = 120.0
+_APART = (
+    *("unshare", "--pid", "--fork", "--kill-child"),
+    *("--mount", "--propagation", "private", "--net"),
+)
 _PREFIX = "hr-gluster-"
 
 _ROOM = """
@@ -142,12 +147,13 @@ def glusterfs() -> Iterator[Gluster]:
         pytest.skip("GlusterFS on virtual hosts needs root")
     if not Path("/dev/fuse").exists():
         pytest.skip("there is no /dev/fuse on this machine")
+    if subprocess.run([*_APART, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine gives no namespaces")
     missing = {package for name, package in PROGRAMS.items() if shutil.which(name) is None}
     if missing:
         install_packages(sorted(missing))
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-    apart = ["--pid", "--fork", "--kill-child", "--mount", "--propagation", "private", "--net"]
     hosts = (*SERVERS, *NODES)
     (folder / "hosts").write_text(
         "".join(f"{address} {name}\n" for name, address in _ADDRESSES.items())
@@ -157,14 +163,14 @@ def glusterfs() -> Iterator[Gluster]:
     (folder / "host").write_text(_HOST.format(folder=folder))
     with (folder / "log").open("wb") as log:
         room = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", *apart, "sh", str(folder / "room")],
+            ["setpriv", "--pdeathsig", "KILL", *_APART, "sh", str(folder / "room")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
     try:
         _wait(folder, room, [f"{host}.ready" for host in hosts])
-        made = Gluster(folder, _first_process(room.pid))
+        made = Gluster(folder, children_by_parent()[room.pid][0])
         _make_volume(made)
         yield made
     finally:
@@ -187,10 +193,6 @@ def _wait(folder: Path, room: "subprocess.Popen[bytes]", names: list[str]) -> No
         ended = room.poll() is not None or time.monotonic() > until_s
         assert not ended, (folder / "log").read_text()
         time.sleep(0.05)
-
-
-def _first_process(unshare: int) -> int:
-    return int(Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()[0])
 
 
 def _make_volume(made: Gluster) -> None:
