@@ -1,16 +1,15 @@
 """``headrace data``: index and pack data sets, inspect and verify them, say which samples came."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.cli import data_cache
+from headrace.cli.data_sample import origin_text, print_json, show_sample
 
 if TYPE_CHECKING:
     from headrace.data.dataset import Dataset
-    from headrace.data.index import Piece
     from headrace.data.pack import Progress
     from headrace.data.plan import State
     from headrace.data.recorded import Part
@@ -23,7 +22,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print for a program.")]
 DataPath = Annotated[
     Path, typer.Argument(help="A packed file, an index, or what has been indexed.")
 ]
-_PREVIEW_BYTES = 64
 
 
 @app.command()
@@ -62,7 +60,7 @@ def index(
         progress=_progress("indexing"),
     )
     if as_json:
-        _print_json(to_builtins(summary))
+        print_json(to_builtins(summary))
         return
     typer.echo(
         f"{summary.path}: {summary.samples:,} samples of {summary.format} in {summary.files:,} "
@@ -99,7 +97,7 @@ def pack(
     if window is None:
         summary = _pack_dataset(paths, out)
         if as_json:
-            _print_json(to_builtins(summary))
+            print_json(to_builtins(summary))
             return
         typer.echo(f"{out}: {summary.samples:,} samples, {summary.size_bytes:,} bytes")
         return
@@ -116,7 +114,7 @@ def pack(
     for skipped in packed.skipped:
         typer.echo(f"skipped {skipped.source}: {skipped.reason}", err=True)
     if as_json:
-        _print_json(to_builtins(packed))
+        print_json(to_builtins(packed))
         return
     typer.echo(
         f"{packed.path}: {packed.windows:,} samples of {packed.window} tokens from "
@@ -136,7 +134,7 @@ def show(
 
     dataset = open_data(path)
     if sample is not None:
-        _show_sample(dataset, sample, as_json)
+        show_sample(dataset, sample, as_json)
         return
     header, meta = dataset.index.header, dataset.meta
     facts = {
@@ -151,7 +149,7 @@ def show(
         "fingerprint": dataset.fingerprint,
     }
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     for name, value in facts.items():
         typer.echo(f"{name:16} {value}")
@@ -166,7 +164,7 @@ def stat(path: DataPath, as_json: AsJson = False) -> None:
 
     found = measure(open_data(path))
     if as_json:
-        _print_json(to_builtins(found))
+        print_json(to_builtins(found))
         return
     typer.echo(
         f"{found.path}: {found.samples:,} samples in {found.units:,} units of {found.files:,} "
@@ -191,7 +189,7 @@ def verify(path: DataPath, as_json: AsJson = False) -> None:
 
     found = verify_all(open_data(path), progress=_progress("verifying"))
     if as_json:
-        _print_json(to_builtins(found))
+        print_json(to_builtins(found))
     else:
         for one in found.damage:
             of = f"sample {one.index}: " if one.index >= 0 else ""
@@ -221,7 +219,7 @@ def packs(
     packed = in_packs(dataset, window=window, field=field)
     table = packed.table.path
     if as_json:
-        _print_json(
+        print_json(
             {
                 "packs": len(packed),
                 "window": window,
@@ -276,11 +274,11 @@ def which_samples(
             }
             for one, origin in drawn
         ]
-        _print_json({"step": step, "samples": samples})
+        print_json({"step": step, "samples": samples})
         return
     for one, origin in drawn:
         name = f"{one.part.name}  " if one.part.name else ""
-        typer.echo(f"{one.sample:>10}  {name}{_origin_text(origin)}".rstrip())
+        typer.echo(f"{one.sample:>10}  {name}{origin_text(origin)}".rstrip())
 
 
 def _recorded(
@@ -326,60 +324,12 @@ def _text_files(paths: list[Path], glob: str) -> list[Path]:
     ]
 
 
-def _show_sample(dataset: "Dataset", sample: int, as_json: bool) -> None:
-    from headrace.core.records import to_builtins
-    from headrace.data.errors import NoSuchSample
-
-    if not 0 <= sample < len(dataset):
-        raise NoSuchSample(dataset.path, sample, len(dataset))
-    found, origin = dataset[sample], dataset.origin(sample)
-    name = "tokens" if dataset.is_tokens else "content"
-    if as_json:
-        content = found.tolist() if dataset.is_tokens else _preview(found)
-        _print_json({"sample": sample, name: content, "origin": to_builtins(origin)})
-        return
-    typer.echo(f"sample {sample}  {_origin_text(origin)}", err=True)
-    if not dataset.is_tokens:
-        _show_content(found)
-    elif dataset.meta.get("text", {}).get("tokenizer") == "bytes":
-        typer.echo(bytes(token for token in found.tolist() if token < 256).decode(errors="replace"))
-    else:
-        typer.echo(" ".join(str(token) for token in found.tolist()))
-
-
-def _show_content(sample: object) -> None:
-    content = _preview(sample)
-    if isinstance(content, dict):
-        for name, value in content.items():
-            typer.echo(f"{name:16} {value}")
-    else:
-        typer.echo(str(content))
-
-
-def _preview(sample: object) -> object:
-    """As JSON; of long bytes and arrays, how long they are and how they begin."""
-    if isinstance(sample, Mapping):
-        return {str(name): _preview(value) for name, value in sample.items()}
-    if isinstance(sample, bytes | bytearray | memoryview):
-        more = "..." if len(sample) > _PREVIEW_BYTES else ""
-        return f"{len(sample)} bytes: {bytes(sample[:_PREVIEW_BYTES])!r}{more}"
-    if hasattr(sample, "dtype") and hasattr(sample, "shape"):
-        return f"{sample.dtype} array of shape {tuple(sample.shape)}"
-    if isinstance(sample, list | tuple):
-        return [_preview(value) for value in sample]
-    return sample if isinstance(sample, str | int | float | bool | None) else repr(sample)
-
-
 def _samples(dataset: "Dataset") -> int:
     from headrace.data.errors import NoSuchSample
 
     if not len(dataset):
         raise NoSuchSample(dataset.path, 0, 0)
     return len(dataset)
-
-
-def _origin_text(origin: "tuple[Piece, ...]") -> str:
-    return ", ".join(f"{piece.source}[{piece.start}:{piece.stop}]" for piece in origin)
 
 
 def _progress(what: str) -> "Progress | None":
@@ -398,10 +348,3 @@ def _progress(what: str) -> "Progress | None":
             typer.echo(f"\r{what} {percent}%", nl=done >= of, err=True)
 
     return show
-
-
-def _print_json(facts: object) -> None:
-    import json
-
-    assert isinstance(facts, dict)
-    typer.echo(json.dumps({"schema": 1, **facts}))
