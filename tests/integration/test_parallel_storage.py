@@ -130,6 +130,14 @@ def test_the_file_system_is_known_with_its_volume_and_copies(gluster: Gluster) -
     ]
 
 
+def test_people_read_the_same_and_what_follows(gluster: Gluster) -> None:
+    said = gluster.headrace("n2", "storage", str(gluster.mount("n2")))
+    print(said)
+    assert "GlusterFS 1" in said
+    assert f"{VOLUME}: 3 bricks, 3 copies" in said
+    assert "writes at 1/3 of its link's speed" in said
+
+
 def test_its_speed_is_measured_from_the_other_node_too(gluster: Gluster) -> None:
     for node in NODES:  # the same path on both
         same = f"mkdir -p /run/mill && mount --bind {gluster.mount(node)} /run/mill"

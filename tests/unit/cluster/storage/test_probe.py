@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -76,17 +75,16 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     assert probe.follow(str(tmp_path / "a"), [ROOT]).startswith(str(tmp_path))
 
 
-def on_a_network(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> None:
-    """The folder's mount may hang, and the child that looks is this program."""
+def on_a_network(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    """The folder's mount may hang, and the child that looks is this shell script."""
     monkeypatch.setattr(probe, "parse_mounts", lambda text: far(folder))
-    command = [sys.executable, "-c", program]
-    monkeypatch.setattr(probe, "child_command", lambda path, deadline_s: command)
+    monkeypatch.setattr(probe, "child_command", lambda path, deadline_s: ["sh", "-c", script])
 
 
 def test_a_file_system_that_hangs_is_reported_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_a_network(monkeypatch, tmp_path, "import time; time.sleep(60)")
+    on_a_network(monkeypatch, tmp_path, "exec sleep 60")
     begun_s = time.monotonic()
     found = storage.of(tmp_path, deadline_s=0.3)
     assert time.monotonic() - begun_s < 30
@@ -97,10 +95,9 @@ def test_a_file_system_that_hangs_is_reported_and_not_waited_for(
 def test_what_was_known_before_it_hung_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = encode(storage.of(tmp_path)).decode()
-    on_a_network(
-        monkeypatch, tmp_path, f"import time; print({known!r}, flush=True); time.sleep(60)"
-    )
+    known = tmp_path / "known"
+    known.write_bytes(encode(storage.of(tmp_path)) + b"\n")
+    on_a_network(monkeypatch, tmp_path, f"cat {known}; exec sleep 60")
     found = storage.of(tmp_path, deadline_s=2.0)
     assert found.answers
     assert found.free_bytes is not None
@@ -118,7 +115,7 @@ def test_a_child_looks_as_this_process_would(
 
 
 def test_a_child_that_is_refused_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_a_network(monkeypatch, tmp_path, "import sys; sys.exit('Permission denied')")
+    on_a_network(monkeypatch, tmp_path, "echo Permission denied >&2; exit 13")
     with pytest.raises(NotLookedAt, match="cannot be looked at") as raised:
         storage.of(tmp_path)
     assert raised.value.why == "Permission denied"
@@ -127,8 +124,7 @@ def test_a_child_that_is_refused_says_why(tmp_path: Path, monkeypatch: pytest.Mo
 def test_one_that_says_at_once_that_its_servers_are_gone_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = f"import sys; print('Not connected', file=sys.stderr); sys.exit({errno.ENOTCONN})"
-    on_a_network(monkeypatch, tmp_path, program)
+    on_a_network(monkeypatch, tmp_path, f"echo Not connected >&2; exit {errno.ENOTCONN}")
     found = storage.of(tmp_path)
     assert (found.answers, found.unknown) == (False, ("Not connected",))
 
