@@ -75,6 +75,7 @@ def run(environ: Mapping[str, str]) -> int:
     from headrace.control.reading import Ourselves
     from headrace.control.wiring import local_engine
     from headrace.engines.local.site import read_site, runs_of
+    from headrace.launch.memory import sweep
 
     runs = runs_of(environ)
     engine = local_engine(environ)
@@ -82,6 +83,7 @@ def run(environ: Mapping[str, str]) -> int:
     if take_lock(lock, note) is None:
         raise RunsServedElsewhere(runs, lock.read_text())
     engine.open()
+    sweep()
     owner = Owner(runs, idle_exit_s=read_site(environ).idle_exit_s)
     _serve(engine, path, owner, Ourselves(), mode=0o600)
     return 0

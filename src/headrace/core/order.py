@@ -4,6 +4,8 @@ An engine writes ``order.json`` and starts a lead with the run directory as its 
 lead writes ``attempts/<n>/placement.json`` before it starts the ranks of attempt n.
 """
 
+from typing import Literal
+
 from headrace.core.events import Placed
 from headrace.core.records import Record
 
@@ -31,12 +33,18 @@ class SessionSettings(Record, frozen=True, kw_only=True):
 
     ``None`` means the job file is silent: the script decides. A value given in code that
     contradicts one given here is an error. ``checkpoint_every_s``, ``checkpoint_every_steps``: at
-    most one is set; neither means automatic. ``until_*``: at most one is set.
+    most one is set; neither means automatic. ``checkpoint_memory``: bytes that the staged
+    checkpoints of a rank may take of /dev/shm, 0 for none; None is what the node has plenty of.
+    ``checkpoint_best``: the metric of the best one, and min or max. ``until_*``: at most one is
+    set.
     """
 
     checkpoint_every_s: float | None = None
     checkpoint_every_steps: int | None = None
     checkpoint_keep: int | None = None
+    checkpoint_keep_every: int | None = None
+    checkpoint_best: tuple[str, Literal["min", "max"]] | None = None
+    checkpoint_memory: int | None = None
     global_batch: int | None = None
     sequence: int | None = None
     until_steps: int | None = None

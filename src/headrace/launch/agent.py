@@ -42,6 +42,7 @@ from headrace.launch.facts import Neighbour
 from headrace.launch.found import find
 from headrace.launch.logfile import LogFile
 from headrace.launch.meet import meet
+from headrace.launch.memory import claim, release
 from headrace.launch.preflight import on_several_hosts
 from headrace.launch.rank import Rank
 from headrace.launch.ranks import bind_near, rank_environment
@@ -81,6 +82,7 @@ class Agent:
         for number in WARNINGS:
             signal.signal(number, lambda *_: None)  # the wakeup descriptor carries it to the loop
         self._selector.register(self._signals, selectors.EVENT_READ, self._hear_signal)
+        self._memory = None if self._order.session.checkpoint_memory == 0 else claim(run, node)
         self._ranks: dict[int, Rank] = {}
         self._before: list[before.Step] = []
         self._setup: Rank | None = None
@@ -117,6 +119,8 @@ class Agent:
                     key.data()
             self._on_time(time.monotonic())
         self._end_attempt("the agent leaves")
+        if not self._lead_lost:  # else there may be a next lead of the run
+            release(self._run, self._node)
         self._channel.flush()
         return not self._lead_lost
 

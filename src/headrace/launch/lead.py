@@ -38,6 +38,7 @@ from headrace.core.rundir import EventWriter, RunDir
 from headrace.launch import holder, supervisor, tree, wire
 from headrace.launch.holder import Holder
 from headrace.launch.judge import given_up
+from headrace.launch.memory import release
 from headrace.launch.preflight import Preflight
 from headrace.launch.ranks import place_ranks
 
@@ -393,6 +394,8 @@ class Lead:
         killed = tree.clear()
         if killed:
             self._write(events.TreeKilled(pids=tuple(killed), detail="left when the run ended"))
+        for placed in self._order.placed:  # of a node of this host whose agent was killed
+            release(self._run, placed.node)
         (self._run.root / "secret").unlink(missing_ok=True)
         assert self._ended is not None
         self._write(self._ended, durable=True)

@@ -112,6 +112,19 @@ def memory_bytes(value: object) -> int | None:
     return size
 
 
+def checkpoint_memory(value: object) -> int | None:
+    """ "auto" is None, "off" is 0, else as ``memory_bytes``."""
+    if value == 0 and not isinstance(value, bool):
+        return 0
+    word = value.strip().lower() if isinstance(value, str) else None
+    return None if word == "auto" else 0 if word == "off" else memory_bytes(value)
+
+
+def steps(value: object) -> int | None:
+    """A number of steps, "10k" too; None is none."""
+    return None if value is None else count(value, least=1, what="a number of steps")
+
+
 def time_s(value: object) -> int | None:
     """Text as Slurm reads it or with units, a number is seconds; "unlimited" is None."""
     if value is None or (isinstance(value, str) and value.lower() in ("unlimited", "infinite")):

@@ -512,13 +512,16 @@ class JobSpec(Part):
         """What the ranks' training session is told."""
         train = self.train or TrainSpec()
         until = train.until or Until()
-        every = self.checkpoint.every or Every()
+        every, best = self.checkpoint.every or Every(), self.checkpoint.best
         return SessionSettings(
             checkpoint_every_s=every.duration_s,
             checkpoint_every_steps=every.steps,
             checkpoint_keep=self.checkpoint.keep
             if "keep" in self.checkpoint.model_fields_set
             else None,
+            checkpoint_keep_every=self.checkpoint.keep_every,
+            checkpoint_best=None if best is None else (best.metric, best.mode),
+            checkpoint_memory=self.checkpoint.memory_bytes,
             global_batch=train.global_batch,
             sequence=train.sequence,
             until_steps=until.steps,

@@ -5,7 +5,7 @@ A number under a name that ends in its unit is in that unit; text is read as in 
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -104,8 +104,32 @@ class Every(Part):
     duration_s: Annotated[int | None, Field(ge=1)] = None
 
 
+class BestSpec(Part):
+    """By which number, as the script logs it, a checkpoint is the best."""
+
+    metric: Annotated[
+        str,
+        _Token,
+        Field(
+            title="metric",
+            description="What the script logs, such as run.log(loss=..).",
+            examples=["loss"],
+        ),
+    ] = "loss"
+    mode: Annotated[
+        Literal["min", "max"],
+        BeforeValidator(forms.words(("min", "max"), "the mode")),
+        Field(
+            title="mode",
+            description="Whether the least or the greatest is the best.",
+            examples=["min", "max"],
+        ),
+    ] = "min"
+
+
 class CheckpointSpec(Part):
-    """``every`` None: the interval is computed. ``grace_s`` None: measured."""
+    """``every`` None: the interval is computed. ``grace_s`` None: measured. ``memory_bytes`` None:
+    what the node has plenty of; 0: none."""
 
     every: Annotated[
         Every | None,
@@ -121,6 +145,32 @@ class CheckpointSpec(Part):
         _Count,
         Field(title="number of checkpoints", description="How many are kept.", examples=["3"]),
     ] = 3
+    keep_every: Annotated[
+        int | None,
+        BeforeValidator(amounts.steps),
+        Field(
+            title="number of steps",
+            description="Checkpoints of steps that it divides are kept for good.",
+            examples=["10000"],
+        ),
+    ] = None
+    best: Annotated[
+        BestSpec | None,
+        Field(
+            title="group",
+            description="Keep the best checkpoint, too.",
+            examples=["{metric: loss, mode: min}"],
+        ),
+    ] = None
+    memory_bytes: Annotated[
+        int | None,
+        BeforeValidator(amounts.checkpoint_memory),
+        Field(
+            title="memory size",
+            description="Most of /dev/shm that a rank's checkpoint takes, for fast restarts.",
+            examples=["8G", "off", "auto"],
+        ),
+    ] = None
     grace_s: Annotated[
         int | None,
         BeforeValidator(amounts.grace_s),

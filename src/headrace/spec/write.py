@@ -90,6 +90,10 @@ def _checkpoint(value: CheckpointSpec) -> dict[str, Any]:
         written["every"] = format_duration(duration_s) if duration_s else f"{steps} steps"
     if (grace_s := written.pop("grace_s", None)) is not None:
         written["grace"] = format_duration(grace_s)
+    if (memory_bytes := written.pop("memory_bytes", None)) is not None:
+        written["memory"] = format_bytes(memory_bytes) if memory_bytes else "off"
+    if value.best is not None:
+        written["best"] = _said(value.best)
     return written
 
 

@@ -298,3 +298,16 @@ def test_a_submitted_job_is_read_again_after_its_folder_is_gone(tmp_path: Path) 
     text = to_yaml(load_text("run: a\n", cwd=folder))
     folder.rmdir()
     assert read_submitted(text).workdir == folder
+
+
+def test_what_is_kept_of_checkpoints_reaches_the_session(tmp_path: Path) -> None:
+    text = "run: a\ncheckpoint: {keep: 2, keep_every: 1000, best: {mode: max}, memory: 2G}\n"
+    session = load_text(text, cwd=tmp_path).session()
+    assert session.checkpoint_keep == 2
+    assert session.checkpoint_keep_every == 1000
+    assert session.checkpoint_best == ("loss", "max")
+    assert session.checkpoint_memory == 2 << 30
+    off = load_text("run: a\ncheckpoint: {memory: off}\n", cwd=tmp_path)
+    assert off.session().checkpoint_memory == 0
+    auto = load_text("run: a\ncheckpoint: {memory: auto}\n", cwd=tmp_path)
+    assert auto.session().checkpoint_memory is None
