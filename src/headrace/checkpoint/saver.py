@@ -13,9 +13,10 @@ import contextlib
 import errno
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,6 @@ class Saver:
         self._known: dict[int, Known] = {}
         self._writer_name = self._agree_on_writer(damaged)
         self._staging = Staging(shard_bytes, ranks, rooms=rooms)
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-write")
         self._flight: tuple[int, Future[Saved | None]] | None = None
         self._reports: list[Saved | Failed] = []
 
@@ -192,8 +192,7 @@ class Saver:
             self._reports.append(Failed(step=snapshot.step, reason=reason))
             return Skipped(step=snapshot.step, reason=reason)
         stall_s = self._now_s() - start_s
-        future = self._writer.submit(self._save, staged, start_s, stall_s)
-        self._flight = (snapshot.step, future)
+        self._flight = (snapshot.step, _in_background(self._save, staged, start_s, stall_s))
         return Staged(step=snapshot.step, size_bytes=staged.size_bytes, stall_s=stall_s)
 
     def _any(self, mine: bool) -> bool:
@@ -217,9 +216,14 @@ class Saver:
         self._patience_s = min(self._patience_s, patience_s)
 
     def close(self) -> None:
-        """Wait for the save in flight; leaving the program does so, too. ``poll`` still tells how
-        it ended."""
-        self._writer.shutdown(wait=True)
+        """Wait for the save in flight. ``poll`` still tells how it ended."""
+        self.wait()
+
+    def give_up(self, reason: str) -> None:
+        """Wait no more for the save in flight, which hangs: leaving the program ends it."""
+        if self._flight is not None and not self._flight[1].done():
+            self._reports.append(Failed(step=self._flight[0], reason=reason))
+            self._flight = None
 
     def _collect(self) -> None:
         if self._flight is None or not self._flight[1].done():
@@ -268,6 +272,25 @@ class Saver:
                 return f"{step_name(old)} was not deleted: {reason_of(error)}"
             del self._known[old]
         return ""
+
+
+def _in_background(
+    save: Callable[[StagedSnapshot, float, float], Saved | None],
+    staged: StagedSnapshot,
+    start_s: float,
+    stall_s: float,
+) -> Future[Saved | None]:
+    """In a thread that does not keep the interpreter from ending: it may hang in the kernel."""
+    future: Future[Saved | None] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(save(staged, start_s, stall_s))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="checkpoint-write", daemon=True).start()
+    return future
 
 
 def _delete(root: Path, step: int) -> None:

@@ -11,7 +11,7 @@ from headrace.train.interval import (
 def test_the_job_file_chooses_steps_or_seconds_and_is_otherwise_automatic() -> None:
     assert choose_interval(SessionSettings(checkpoint_every_steps=5)) == Interval(every_steps=5)
     assert choose_interval(SessionSettings(checkpoint_every_s=60.0)) == Interval(every_s=60.0)
-    assert choose_interval(SessionSettings()) == Interval(every_s=AUTOMATIC_S)
+    assert choose_interval(SessionSettings()) == Interval(every_s=AUTOMATIC_S, automatic=True)
 
 
 def test_a_rule_by_steps_is_due_at_its_multiples_and_never_by_time() -> None:
