@@ -85,6 +85,10 @@ class Shared:
         self._rank = rank
         self._limit_bytes = limit_bytes
 
+    def after(self, slot: int) -> "Shared":
+        """The same, with another slot than this one to use first: it holds what was restored."""
+        return Shared(self.place, rank=self._rank, first=slot + 1, limit_bytes=self._limit_bytes)
+
     def slots(self, size_bytes: int) -> int:
         """A second one, so that the former snapshot stays good while the next is copied, only where
         memory is plentiful: where there is one, what is written over is on the disk by then unless

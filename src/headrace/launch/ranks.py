@@ -91,12 +91,11 @@ def rank_environment(
     run_dir: Path,
     submitter: Mapping[str, str],
     found: Mapping[str, str] | None = None,
-    memory: Path | None = None,
 ) -> dict[str, str]:
     """The whole environment of one rank: the submitter's, then ours, then the job file's.
 
     ``found``: what a batch system has set on this node, such as the GPUs that it shows; None where
-    the order says all. ``memory``: the node's folder for staged checkpoints.
+    the order says all.
     """
     node = placement.nodes[place.node_rank]
     local_world_size = sum(other.node == place.node for other in placement.ranks)
@@ -132,8 +131,6 @@ def rank_environment(
         "HEADRACE_NODE": place.node,
         "HEADRACE_SESSION": encode(order.session).decode(),
     }
-    if memory is not None:
-        environment["HEADRACE_MEMORY"] = str(memory)
     twins = _slurm_twins(order, placement, place, node, local_world_size)
     environment |= twins | order.job_env
     if len(placement.nodes) < len(order.placed):  # it has lost some that its job still speaks of

@@ -84,6 +84,8 @@ def _of_ranks(event: Event) -> str | None:
             return f"checkpoint of step {step:,} saved (stall {stall_s:.2f} s)"
         case CheckpointFailed(rank=rank, step=step, detail=detail):
             return f"rank {rank} could not save step {step:,}: {detail}"
+        case Restored(rank=0, step=step, tier="memory"):
+            return f"restored from step {step:,}, in memory"
         case Restored(rank=0, step=step):
             return f"restored from step {step:,}"
         case _:

@@ -18,7 +18,8 @@ _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT")
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A rank's place. ``channel_fd``: the inherited socket to the agent, None without one."""
+    """A rank's place. ``channel_fd``: the inherited socket to the agent, None without one.
+    ``memory``: the agent's folder for what is to outlive this rank."""
 
     rank: int
     world_size: int
@@ -29,6 +30,7 @@ class Environment:
     settings: SessionSettings
     channel_fd: int | None
     threads: int | None
+    memory: Path | None = None
 
     @property
     def has_agent(self) -> bool:
@@ -60,6 +62,7 @@ def read_environment(environ: Mapping[str, str], *, script: str, cwd: Path) -> E
         channel_fd=(
             _number(environ, "HEADRACE_CHANNEL_FD") if "HEADRACE_CHANNEL_FD" in environ else None
         ),
+        memory=Path(environ["HEADRACE_MEMORY"]) if environ.get("HEADRACE_MEMORY") else None,
         threads=int(threads) if threads and threads.isdigit() and int(threads) > 0 else None,
     )
 

@@ -16,7 +16,8 @@ class Observed(NamedTuple):
 def observe(run: RunDir) -> Observed:
     """The lead tells; a run without one has told nothing."""
     lasted_s, failures, began_s = 0.0, 0, None
-    for entry in read_events(run.events / "lead.jsonl"):
+    path = run.events / "lead.jsonl"
+    for entry in read_events(path) if path.is_file() else ():
         if isinstance(entry.event, AttemptStarted):
             began_s = entry.time_s
         elif isinstance(entry.event, AttemptEnded) and began_s is not None:

@@ -4,26 +4,30 @@ A failed or slow save is reported and training goes on. Files, verification and 
 ``headrace.checkpoint``'s; names and content of the objects are ``train.state``'s.
 """
 
-from collections.abc import Iterator
-from contextlib import suppress
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from headrace import checkpoint
-from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint, NoneUsable
-from headrace.checkpoint.folder import committed, recover, step_name, step_of
-from headrace.checkpoint.retention import Keep
+from headrace.checkpoint.memory import Private, Rooms, Shared
+from headrace.checkpoint.retention import METRICS, Keep
 from headrace.core.events import CheckpointFailed, CheckpointSaved, Noted, Restored
 from headrace.core.records import Record, decode, encode, to_builtins
-from headrace.train.errors import CheckpointUnseen, RunDirUnusable
+from headrace.train.environment import Environment
+from headrace.train.errors import RunDirUnusable
+from headrace.train.finding import Found, find
 from headrace.train.group import Group
-from headrace.train.layout import Layout
+from headrace.train.interval import Cost
 from headrace.train.reporter import Reporter
 from headrace.train.state import Source, Tracked, capture, layout_of, restore, same_on_all
 
-_NO_STEP = -1
+PATIENCE_S = 120.0
+"""For the last save of a run, at least; longer where saving has been slow."""
+_TIMES = 10.0  # the last one's time
+_SLOW_BYTES_S = 20e6
+_DEAD_S = 10.0
 _BEAT_S = 1.0
-_PATIENCE_FAILED_S = 10.0
 
 
 class Position(Record, frozen=True, kw_only=True):
@@ -39,16 +43,28 @@ class Position(Record, frozen=True, kw_only=True):
 
 
 class Saving:
-    """``start``: what to restore when there is no checkpoint in ``root`` yet. ``newest_step``: the
-    last one restored, or staged to be saved; the same on all ranks."""
+    """``start``: what to restore when there is no checkpoint in ``root`` yet. ``memory``: where the
+    staging memory is to lie that a restart on this node loads from. ``newest_step``: the last one
+    restored, or staged to be saved; the same on all ranks. ``cost``: of the last save, on rank 0.
+    """
 
     def __init__(
-        self, root: Path, *, keep: int, group: Group, reporter: Reporter, start: Path | None = None
+        self,
+        root: Path,
+        *,
+        keep: Keep,
+        group: Group,
+        reporter: Reporter,
+        start: Path | None = None,
+        memory: Shared | None = None,
     ) -> None:
         self.newest_step: int | None = None
+        self.cost: Cost | None = None
         self._start = start
         self._root = root
         self._keep = keep
+        self._memory = memory
+        self._staged_bytes = 0
         self._group = group
         self._reporter = reporter
         self._saver: checkpoint.Saver | None = None
@@ -59,76 +75,39 @@ class Saving:
         Nothing is changed in ``tracked`` before every rank has all that it needs. Raise
         ``CheckpointMismatch``, ``CheckpointUnseen``, ``RunDirUnusable``, ``NoneUsable``.
         """
+        began_s = time.monotonic()
         layout = layout_of(tracked)
-        found, skipped = self._find(layout)
-        self._open_saver([path for path, _ in skipped])
-        if found is None:
+        memory = None if self._memory is None else self._memory.place
+        found = find(self._root, memory, group=self._group, layout=layout, start=self._start)
+        for text in found.warnings:
+            self._warn(text)
+        self._open_saver(found)
+        loaded = found.loaded
+        if loaded is None:
             return None
-        objects = cast(dict[str, Any], found.state["objects"])
-        source = Source(found.tensors, found.boxes, layout)
-        weights_only = found.state.get("weights_only") is True
-        restore(tracked, source, objects, path=str(found.path), weights_only=weights_only)
-        self.newest_step = found.step
-        self._reporter.say(Restored(rank=self._group.rank, step=found.step, path=str(found.path)))
-        return decode(encode(found.state["session"]), Position)
+        objects = cast(dict[str, Any], loaded.state["objects"])
+        source = Source(loaded.tensors, loaded.boxes, layout)
+        weights_only = loaded.state.get("weights_only") is True
+        restore(tracked, source, objects, path=str(loaded.path), weights_only=weights_only)
+        self.newest_step = loaded.step
+        self._reporter.say(
+            Restored(
+                rank=self._group.rank,
+                step=loaded.step,
+                path=str(loaded.path),
+                tier="disk" if found.slot is None else "memory",
+                took_s=time.monotonic() - began_s,
+            )
+        )
+        return decode(encode(loaded.state["session"]), Position)
 
-    def _find(self, layout: Layout) -> tuple[checkpoint.Loaded | None, list[tuple[Path, str]]]:
-        """Rank 0 names one after the other, newest first, until all ranks have loaded their parts
-        of the same. Also those passed over, and why."""
-        skipped: list[tuple[Path, str]] = []
-        paths = self._candidates()
-        while True:
-            path = next(paths, None)
-            step = self._group.from_first(_NO_STEP if path is None else step_of(path) or 0)
-            if step == _NO_STEP:
-                break
-            path = self._root / step_name(step)
-            found, reason = self._load(path, layout)
-            unseen = self._group.lowest_rank(not path.is_dir())
-            if unseen is not None:
-                raise CheckpointUnseen(rank=unseen, step=step, root=self._root)
-            damaged = self._group.lowest_rank(found is None)
-            if damaged is None:
-                return found, skipped
-            if damaged == self._group.rank:
-                self._warn(f"{path.name} is damaged and was passed over: {reason}")
-            skipped.append((path, reason or f"rank {damaged} found it damaged"))
-        if skipped:
-            raise NoneUsable(self._root, skipped)
-        return (None if self._start is None else self._load_start(self._start, layout)), skipped
-
-    def _load_start(self, path: Path, layout: Layout) -> checkpoint.Loaded:
-        """``path``, or the newest checkpoint in it, on all ranks. Raise ``CheckpointNotFound`` or
-        ``DamagedCheckpoint`` on all."""
-        inside = committed(path) if step_of(path) is None else []
-        path = inside[0] if inside else path
-        found, reason = self._load(path, layout)
-        if self._group.lowest_rank(not path.is_dir()) is not None:
-            raise CheckpointNotFound(path)
-        damaged = self._group.lowest_rank(found is None)
-        if found is None or damaged is not None:
-            raise DamagedCheckpoint(path, reason or f"rank {damaged} found it damaged")
-        return found
-
-    def _candidates(self) -> Iterator[Path]:
-        """What rank 0 sees, newest first."""
-        if self._group.rank == 0 and self._root.is_dir():
-            with suppress(OSError):  # of a root that cannot be written to the Saver will tell
-                recover(self._root)
-            yield from committed(self._root)
-
-    def _load(self, path: Path, layout: Layout) -> tuple[checkpoint.Loaded | None, str]:
-        try:
-            return checkpoint.load(path, wanted=layout.wanted), ""
-        except DamagedCheckpoint as error:
-            return None, error.reason
-        except CheckpointNotFound:
-            return None, "it is not there"
-
-    def _open_saver(self, damaged: list[Path]) -> None:
+    def _open_saver(self, found: Found) -> None:
+        rooms: Rooms = Private() if self._memory is None else self._memory
+        if found.slot is not None and self._memory is not None:
+            rooms = self._memory.after(found.slot)
         try:
             self._saver = checkpoint.Saver(
-                self._root, keep=Keep(self._keep), damaged=damaged, ranks=self._group
+                self._root, keep=self._keep, damaged=found.damaged, ranks=self._group, rooms=rooms
             )
         except OSError as error:
             raise RunDirUnusable(self._root, error) from error
@@ -138,20 +117,28 @@ class Saving:
         if self._saver is None:
             return
         try:
-            self._saver.prepare(_snapshot(tracked, position))
+            reason = self._saver.prepare(_snapshot(tracked, position, {}))
         except (MemoryError, RuntimeError) as error:
             self._warn(f"no memory for checkpoints: {error}")
+            return
+        if reason and self._memory is not None and self._group.rank == 0:
+            text = f"restarts on the same node load from the disk, not from memory: {reason}"
+            self._reporter.say(Noted(level="info", text=text))
 
-    def save(self, tracked: Tracked, position: Position, *, must: bool) -> None:
-        """Copy the state; it is written behind. ``must``: wait for an earlier save to end first."""
+    def save(
+        self, tracked: Tracked, position: Position, metrics: Mapping[str, float], *, must: bool
+    ) -> None:
+        """Copy the state; it is written behind. ``metrics``: by which the best one is known.
+        ``must``: wait for an earlier save to end first, unless that hangs."""
         if self._saver is None:
             return
-        staged = self._saver.stage(_snapshot(tracked, position), must=must)
-        if isinstance(staged, checkpoint.Skipped):
-            if self._group.rank == 0:
-                self._warn(f"no checkpoint of step {staged.step}: {staged.reason}")
-        else:
-            self.newest_step = staged.step
+        if must:
+            self._wait(position.step)
+        staged = self._saver.stage(_snapshot(tracked, position, metrics))
+        if isinstance(staged, checkpoint.Staged):
+            self.newest_step, self._staged_bytes = staged.step, staged.size_bytes
+        elif self._group.rank == 0:
+            self._warn(f"no checkpoint of step {staged.step}: {staged.reason}")
 
     def poll(self) -> None:
         """Report what has been saved. Never waits."""
@@ -168,35 +155,61 @@ class Saving:
                             durable_s=ended.durable_s,
                         )
                     )
+                    self.cost = Cost(ended.stall_s, ended.durable_s)
                     if ended.note:
                         self._warn(ended.note)
                 case checkpoint.Failed() if self._group.rank > 0:
                     self._warn(f"this rank's part of step {ended.step}: {ended.reason}")
                 case checkpoint.Failed():
-                    self._reporter.say(
-                        CheckpointFailed(
-                            rank=self._group.rank, step=ended.step, detail=ended.reason
-                        )
-                    )
+                    self._failed(ended.step, ended.reason)
 
     def close(self, step: int, *, failed: bool = False) -> None:
-        """Wait for the save in flight, saying that this rank is alive, and report it. ``failed``:
-        other ranks have perhaps failed, too, and are hardly waited for."""
-        if self._saver is not None:
-            if failed:
-                self._saver.limit_patience(_PATIENCE_FAILED_S)
-            while not self._saver.wait(_BEAT_S):
-                self._reporter.beat(step)
-            self._saver.close()
-            self.poll()
+        """Wait for the save in flight, and report it. One that hangs is given up. ``failed``: other
+        ranks may be dead."""
+        if self._saver is None:
+            return
+        if failed:
+            self._saver.limit_patience(_DEAD_S)
+        waited_s = self._wait(step)
+        self._saver.give_up(
+            f"it is not on the disk after {waited_s:.0f} s: is the storage gone? The program ends "
+            "without it"
+        )
+        self.poll()
+
+    def _wait(self, step: int) -> float:
+        """For the save in flight, saying that this rank is alive, as long as may be hoped for.
+        Return how long that was."""
+        assert self._saver is not None
+        cost_s = 0.0 if self.cost is None else self.cost.durable_s
+        patience_s = max(PATIENCE_S, _TIMES * cost_s, self._staged_bytes / _SLOW_BYTES_S)
+        began_s = time.monotonic()
+        while not self._saver.wait(min(_BEAT_S, patience_s)):
+            self._reporter.beat(step)
+            if time.monotonic() - began_s > patience_s:
+                break
+        return time.monotonic() - began_s
+
+    def _failed(self, step: int, reason: str) -> None:
+        self._reporter.say(CheckpointFailed(rank=self._group.rank, step=step, detail=reason))
 
     def _warn(self, text: str) -> None:
         self._reporter.say(Noted(level="warning", text=text))
 
 
-def _snapshot(tracked: Tracked, position: Position) -> checkpoint.Snapshot:
+def shared_memory(environment: Environment, rank: int) -> Shared | None:
+    """What the agent offers, within what the job file allows."""
+    place = environment.memory
+    if place is None or not place.is_dir():
+        return None
+    return Shared(place, rank=rank, limit_bytes=environment.settings.checkpoint_memory)
+
+
+def _snapshot(
+    tracked: Tracked, position: Position, metrics: Mapping[str, float]
+) -> checkpoint.Snapshot:
     tensors, objects = capture(tracked)
-    state = {"session": to_builtins(position), "objects": objects}
+    state = {"session": to_builtins(position), "objects": objects, METRICS: dict(metrics)}
     return checkpoint.Snapshot(
         position.step,
         tensors,

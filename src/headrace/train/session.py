@@ -31,12 +31,12 @@ from headrace.train.environment import Environment, read_environment
 from headrace.train.errors import Contradiction, OutOfOrder
 from headrace.train.evaluation import Evaluation
 from headrace.train.group import Group, join
-from headrace.train.interval import choose_interval, due_by_steps, due_by_time
 from headrace.train.pending import Logged, logged, read
 from headrace.train.randomness import INITIALISATION, reseed
 from headrace.train.reporter import Reporter, StepRecord
-from headrace.train.saving import Position, Saving
-from headrace.train.settings import choose, degrees, precision_of
+from headrace.train.rhythm import Rhythm
+from headrace.train.saving import Position, Saving, shared_memory
+from headrace.train.settings import choose, degrees, keep_of, precision_of
 from headrace.train.sharding import spread
 from headrace.train.state import Tracked, sort_tracked
 from headrace.train.step import Expected, Micro, Step
@@ -44,7 +44,6 @@ from headrace.train.stop import StopFlag
 from headrace.train.stopwatch import Stopwatch
 from headrace.train.until import choose_until
 
-DEFAULT_KEEP = 3
 AFTER_STEPS = "after"  # the phase of what a script does behind its loop
 LAST_WORDS_S = 1.0  # for the agent of a session that failed
 
@@ -89,15 +88,15 @@ class Session:
         self._stop = stop
         self._reporter = reporter
         self.agreement = Agreement(group)
-        self._interval = choose_interval(self.settings)
         self._saving = Saving(
             self.run_dir.checkpoints,
-            keep=self.settings.checkpoint_keep or DEFAULT_KEEP,
+            keep=keep_of(self.settings),
             group=group,
             reporter=reporter,
             start=start,
+            memory=shared_memory(environment, group.rank),
         )
-        self._saved_s = time.monotonic()
+        self._rhythm = Rhythm(self.settings, self.run_dir, group, cost=lambda: self._saving.cost)
         self._save_agreed = False
         self._phase = "init"
         self._models: list[nn.Module] = []
@@ -107,6 +106,7 @@ class Session:
         self._source: data.Batches | None = None
         self._values: dict[str, Logged] = {}
         self._loss: Logged | None = None
+        self._metric: Logged | None = None
         self._left: data.Batches | None = None
         self._in_step = False
         self._prepared = False
@@ -260,7 +260,7 @@ class Session:
 
     def _steps(self, tracked: Tracked, batches: Batches, total: int) -> Iterator[Step]:
         self._reporter.total_steps = total
-        self._saved_s = time.monotonic()
+        self._rhythm.begin()
         self._phase = AFTER_STEPS
         with batches.read(self._data_state) as source, self.phase("steps"):
             self._record(batches, source)
@@ -314,11 +314,7 @@ class Session:
     def wish(self) -> Wish:
         """What this rank wants all to do after the step."""
         wish = Wish.STOP if self._stop.is_set else Wish.NOTHING
-        if self.rank == 0 and due_by_time(
-            self._interval, now_s=time.monotonic(), saved_s=self._saved_s
-        ):
-            wish |= Wish.SAVE
-        return wish
+        return wish | Wish.SAVE if self._rhythm.due_now() else wish
 
     def _heed(self, agreed: Wish) -> None:
         self._save_agreed = self._save_agreed or Wish.SAVE in agreed
@@ -336,7 +332,7 @@ class Session:
             self._prepared = True
             with self.watch.during("checkpoint"):
                 self._saving.prepare(tracked, self._position())
-        if due_by_steps(self._interval, step=self.step):
+        if self._rhythm.due_after(self.step):
             self._save(tracked, must=False)
         with self.watch.during("log"):
             self._saving.poll()
@@ -351,9 +347,14 @@ class Session:
 
     def _save(self, tracked: Tracked, *, must: bool) -> None:
         self._save_agreed = False
-        self._saved_s = time.monotonic()
+        self._rhythm.begin()
         with self.watch.during("checkpoint"):
-            self._saving.save(tracked, self._position(), must=must)
+            self._saving.save(tracked, self._position(), self._metrics(), must=must)
+
+    def _metrics(self) -> dict[str, float]:
+        """The last value of the metric by which the best checkpoint is known."""
+        best = self.settings.checkpoint_best
+        return {} if best is None or self._metric is None else {best[0]: read(self._metric)}
 
     def _position(self) -> Position:
         state = self._data_state if self._source is None else self._source.state
@@ -423,6 +424,8 @@ class Session:
         with self.watch.during("log"):
             for name, value in values.items():
                 self._values[name] = logged(value)
+            if self.settings.checkpoint_best is not None:
+                self._metric = self._values.get(self.settings.checkpoint_best[0], self._metric)
             if not self._in_step:
                 self._loss = self._values.get("loss", self._loss)
                 self._report(0.0, {})

@@ -5,9 +5,12 @@ from typing import Literal, overload
 
 import torch
 
+from headrace.checkpoint.retention import Best, Keep
+from headrace.core.order import SessionSettings
 from headrace.train.errors import Contradiction, MissingValue, UnsupportedLayout
 from headrace.train.sharding import Degrees
 
+DEFAULT_KEEP = 3
 _PRECISIONS = {
     "fp32": torch.float32,
     "float32": torch.float32,
@@ -31,6 +34,16 @@ def choose(
     if chosen is None and needed:
         raise MissingValue(name, remedy=f"run.batches(dataset, {name}=512)")
     return chosen
+
+
+def keep_of(settings: SessionSettings) -> Keep:
+    """Which checkpoints the job file keeps."""
+    best = settings.checkpoint_best
+    return Keep(
+        last=settings.checkpoint_keep or DEFAULT_KEEP,
+        every=settings.checkpoint_keep_every,
+        best=None if best is None else Best(*best),
+    )
 
 
 def precision_of(name: str | None) -> torch.dtype:
