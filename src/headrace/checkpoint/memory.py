@@ -19,17 +19,14 @@ from pathlib import Path
 from typing import Protocol
 
 from headrace.checkpoint.disk import aligned_memory
-from headrace.checkpoint.errors import DamagedCheckpoint, IncompleteSave
+from headrace.checkpoint.errors import IncompleteSave
 from headrace.checkpoint.folder import saved_step
 from headrace.checkpoint.manifest import MANIFEST, encode_manifest
 from headrace.checkpoint.parts import Part, merge, part_path, read_parts, write_part
-from headrace.cluster.nodes.cgroup import read_limits
-from headrace.core.records import write_file
+from headrace.core.records import DecodeError, write_file
 
 _SPARE_BYTES = 256 << 20  # of /dev/shm, for what ranks share otherwise
-_SECOND_SLOT_SHARE = 0.25  # of the memory that is available
 _ZEROS = bytes(1 << 20)
-_MEMINFO = Path("/proc/meminfo")
 
 
 class Rooms(Protocol):
@@ -75,7 +72,7 @@ class Private:
 
 
 class Shared:
-    """Memory in files below ``place``. ``limit_bytes``: of this rank; None for what is sensible."""
+    """Memory in files below ``place``. ``limit_bytes``: of this rank; None for one snapshot."""
 
     def __init__(
         self, place: Path, *, rank: int = 0, first: int = 0, limit_bytes: int | None = None
@@ -90,18 +87,16 @@ class Shared:
         return Shared(self.place, rank=self._rank, first=slot + 1, limit_bytes=self._limit_bytes)
 
     def slots(self, size_bytes: int) -> int:
-        """A second one, so that the former snapshot stays good while the next is copied, only where
-        memory is plentiful: where there is one, what is written over is on the disk by then unless
-        the disk failed."""
+        """One costs no more memory than a rank's own would: what is written over is on the disk by
+        then, unless the disk failed. A second one, so that then, too, the former snapshot stays
+        good while the next is copied, only within a limit that was given."""
         try:
             found = os.statvfs(self.place)
         except OSError:
             return 0
         room_bytes = found.f_bavail * found.f_frsize + self._held_bytes() - _SPARE_BYTES
-        if self._limit_bytes is not None:
-            return min(2, min(room_bytes, self._limit_bytes) // max(1, size_bytes))
-        plentiful = size_bytes < _SECOND_SLOT_SHARE * _available_bytes()
-        return min(2 if plentiful else 1, max(0, room_bytes) // max(1, size_bytes))
+        limit_bytes = size_bytes if self._limit_bytes is None else self._limit_bytes
+        return min(2, max(0, min(room_bytes, limit_bytes)) // max(1, size_bytes))
 
     def room(self, slot: int, name: str, header: bytes, data_bytes: int) -> mmap.mmap:
         """The file of a former attempt, with what it holds, when it is of the same layout."""
@@ -156,15 +151,7 @@ def snapshots(place: Path) -> Iterator[tuple[int, str, Path]]:
                 continue
             manifest = merge(parts, step=step, state=state)
             write_file(slot / MANIFEST, encode_manifest(manifest))
-        except (OSError, IncompleteSave, DamagedCheckpoint):
+        except (OSError, DecodeError, IncompleteSave):
             continue
         found.append((step, parts[0].save, slot))
     yield from sorted(found, reverse=True)
-
-
-def _available_bytes() -> int:
-    """Memory of the machine that is free, or what this process may have in all if that is less."""
-    words = _MEMINFO.read_text().partition("MemAvailable:")[2].split()
-    available_bytes = int(words[0]) << 10 if words else 0
-    limit_bytes = read_limits(Path("/")).memory_bytes
-    return available_bytes if limit_bytes is None else min(available_bytes, limit_bytes)

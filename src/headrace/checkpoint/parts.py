@@ -48,9 +48,11 @@ def part_path(folder: Path, rank: int) -> Path:
 
 
 def read_parts(folder: Path) -> list[Part]:
-    """All that are there, as they were written. Raise ``OSError``, ``IncompleteSave``."""
+    """All that are there, as they were written. Raise ``OSError``, ``DecodeError``."""
     found = []
     for name in sorted(_listed(folder / PARTS)):
+        if name.startswith("."):  # not yet renamed, or never when its writer was killed
+            continue
         body = unseal(_KIND, (folder / PARTS / name).read_bytes())
         if body is not None:
             found.append(decode(body, Part))

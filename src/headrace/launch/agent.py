@@ -82,7 +82,8 @@ class Agent:
         for number in WARNINGS:
             signal.signal(number, lambda *_: None)  # the wakeup descriptor carries it to the loop
         self._selector.register(self._signals, selectors.EVENT_READ, self._hear_signal)
-        self._memory = None if self._order.session.checkpoint_memory == 0 else claim(run, node)
+        memory = None if self._order.session.checkpoint_memory == 0 else claim(run, node)
+        self._memory = {} if memory is None else {"HEADRACE_MEMORY": str(memory)}
         self._ranks: dict[int, Rank] = {}
         self._before: list[before.Step] = []
         self._setup: Rank | None = None
@@ -336,7 +337,10 @@ class Agent:
             ),
         )
         started = ranks.start(
-            argv, place=place, environment=environment, workdir=self._order.workdir
+            argv,
+            place=place,
+            environment={**environment, **self._memory},
+            workdir=self._order.workdir,
         )
         for stream in started.streams:
             watch = self._call(self._hear_stream, started, stream)

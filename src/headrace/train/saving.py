@@ -19,6 +19,7 @@ from headrace.train.errors import RunDirUnusable
 from headrace.train.finding import Found, find
 from headrace.train.group import Group
 from headrace.train.interval import Cost
+from headrace.train.pending import Logged, read
 from headrace.train.reporter import Reporter
 from headrace.train.state import Source, Tracked, capture, layout_of, restore, same_on_all
 
@@ -65,6 +66,7 @@ class Saving:
         self._keep = keep
         self._memory = memory
         self._staged_bytes = 0
+        self._metric: Logged | None = None
         self._group = group
         self._reporter = reporter
         self._saver: checkpoint.Saver | None = None
@@ -125,20 +127,27 @@ class Saving:
             text = f"restarts on the same node load from the disk, not from memory: {reason}"
             self._reporter.say(Noted(level="info", text=text))
 
-    def save(
-        self, tracked: Tracked, position: Position, metrics: Mapping[str, float], *, must: bool
-    ) -> None:
-        """Copy the state; it is written behind. ``metrics``: by which the best one is known.
-        ``must``: wait for an earlier save to end first, unless that hangs."""
+    def hear(self, values: Mapping[str, Logged]) -> None:
+        """What was logged: the metric by which the best checkpoint is known may be among it."""
+        if self._keep.best is not None:
+            self._metric = values.get(self._keep.best.metric, self._metric)
+
+    def save(self, tracked: Tracked, position: Position, *, must: bool) -> None:
+        """Copy the state; it is written behind. ``must``: wait for an earlier save to end first,
+        unless that hangs."""
         if self._saver is None:
             return
         if must:
             self._wait(position.step)
-        staged = self._saver.stage(_snapshot(tracked, position, metrics))
+        staged = self._saver.stage(_snapshot(tracked, position, self._metrics()))
         if isinstance(staged, checkpoint.Staged):
             self.newest_step, self._staged_bytes = staged.step, staged.size_bytes
         elif self._group.rank == 0:
             self._warn(f"no checkpoint of step {staged.step}: {staged.reason}")
+
+    def _metrics(self) -> dict[str, float]:
+        best = self._keep.best
+        return {} if best is None or self._metric is None else {best.metric: read(self._metric)}
 
     def poll(self) -> None:
         """Report what has been saved. Never waits."""

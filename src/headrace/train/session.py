@@ -106,7 +106,6 @@ class Session:
         self._source: data.Batches | None = None
         self._values: dict[str, Logged] = {}
         self._loss: Logged | None = None
-        self._metric: Logged | None = None
         self._left: data.Batches | None = None
         self._in_step = False
         self._prepared = False
@@ -349,12 +348,7 @@ class Session:
         self._save_agreed = False
         self._rhythm.begin()
         with self.watch.during("checkpoint"):
-            self._saving.save(tracked, self._position(), self._metrics(), must=must)
-
-    def _metrics(self) -> dict[str, float]:
-        """The last value of the metric by which the best checkpoint is known."""
-        best = self.settings.checkpoint_best
-        return {} if best is None or self._metric is None else {best[0]: read(self._metric)}
+            self._saving.save(tracked, self._position(), must=must)
 
     def _position(self) -> Position:
         state = self._data_state if self._source is None else self._source.state
@@ -424,8 +418,7 @@ class Session:
         with self.watch.during("log"):
             for name, value in values.items():
                 self._values[name] = logged(value)
-            if self.settings.checkpoint_best is not None:
-                self._metric = self._values.get(self.settings.checkpoint_best[0], self._metric)
+            self._saving.hear(self._values)
             if not self._in_step:
                 self._loss = self._values.get("loss", self._loss)
                 self._report(0.0, {})

@@ -287,7 +287,7 @@ def write(root):
     place = root.with_name("memory")
     staged = next(memory.snapshots(place), None)
     slot = 0 if staged is None else 1 - int(staged[2].name)
-    rooms = memory.Shared(place, first=slot)
+    rooms = memory.Shared(place, first=slot, limit_bytes=1 << 20)
     saver = checkpoint.Saver(root, keep=checkpoint.Keep(2), rooms=rooms)
     like = {"w": torch.full((50, 100), 0)}
     assert saver.prepare(checkpoint.Snapshot(0, like, {})) == ""
