@@ -334,13 +334,11 @@ class Agent:
                 run_dir=self._run.root,
                 submitter={**self._network, **self._submitter()},
                 found=None if self._found is None else self._found.environment,
-            ),
+            )
+            | self._memory,
         )
         started = ranks.start(
-            argv,
-            place=place,
-            environment={**environment, **self._memory},
-            workdir=self._order.workdir,
+            argv, place=place, environment=environment, workdir=self._order.workdir
         )
         for stream in started.streams:
             watch = self._call(self._hear_stream, started, stream)
