@@ -20,7 +20,7 @@ from headrace.checkpoint import saver as saver_module
 from headrace.checkpoint.commit import Save, contribute
 from headrace.checkpoint.errors import DamagedCheckpoint, IncompleteSave
 from headrace.checkpoint.manifest import FileEntry, TensorEntry
-from headrace.checkpoint.parts import Part, merge
+from headrace.checkpoint.parts import Part, merge, part_path, wait_for_parts, write_part
 from headrace.checkpoint.saver import Failed, Saved, Saver, Skipped, Staged
 from headrace.checkpoint.staging import Snapshot, StagedSnapshot
 
@@ -240,6 +240,26 @@ def test_parts_that_do_not_fit_together_are_not_committed() -> None:
     )
     with pytest.raises(IncompleteSave, match="nothing is known of the bytes from 4 on"):
         merge([lonely], step=4, state={})
+
+
+def test_a_part_with_a_flipped_bit_or_of_another_save_is_not_taken(tmp_path: Path) -> None:
+    entry = TensorEntry(shape=(0, 3), dtype="F32", chunks=())
+    write_part(tmp_path, part(1, w=entry))
+    path = part_path(tmp_path, 1)
+
+    def wait(save: str) -> list[Part]:
+        return wait_for_parts(tmp_path, step=4, save=save, ranks=[1], patience_s=lambda: 0.0)
+
+    assert wait("s") == [part(1, w=entry)]
+    with pytest.raises(IncompleteSave, match="its part is damaged, or of another save"):
+        wait("t")
+    original = path.read_bytes()
+    for place in range(len(original) * 8):
+        changed = bytearray(original)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        with pytest.raises(IncompleteSave):
+            wait("s")
 
 
 def test_the_full_text_of_an_incomplete_save() -> None:
