@@ -11,6 +11,7 @@ from pathlib import Path
 from headrace.core.events import (
     AttemptEnded,
     AttemptStarted,
+    CheckpointFailed,
     CheckpointSaved,
     Ended,
     Entry,
@@ -120,6 +121,7 @@ class History(Record, frozen=True, kw_only=True):
     steps: tuple[Step, ...] = ()
     nodes: tuple[NodeSeries, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
+    failed_saves: tuple[CheckpointFailed, ...] = ()
     ranks: tuple[RankView, ...] = ()
     findings: tuple[NodeFinding, ...] = ()
     total_steps: int | None = None
@@ -219,6 +221,7 @@ def compose(
             if (samples := tuple(m for m in series if isinstance(m, NodeSample)))
         ),
         checkpoints=_checkpoints(entries),
+        failed_saves=tuple(e.event for e in entries if isinstance(e.event, CheckpointFailed)),
         ranks=_ranks(entries, metrics, attempts),
         findings=tuple(e.event for e in entries if isinstance(e.event, NodeFinding)),
         total_steps=total_steps,

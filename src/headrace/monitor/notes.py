@@ -23,6 +23,7 @@ def notes(history: History, used: Usage, time: TimeByCause) -> tuple[str, ...]:
     return (
         *_about_nodes(history),
         *_about_failures(history, time),
+        *_about_saves(history),
         *_about_waiting(history, time),
         *_about_devices(history, used),
     )
@@ -51,6 +52,19 @@ def _about_failures(history: History, time: TimeByCause) -> Iterator[str]:
             f"Restarts cost {time.seconds[Cause.LOST]:.0f} s and {repeated} steps were done twice: "
             "a shorter checkpoint interval (checkpoint: {every: ..}) loses less."
         )
+
+
+def _about_saves(history: History) -> Iterator[str]:
+    failed = history.failed_saves
+    if not failed:
+        return
+    saved = max((checkpoint.step for checkpoint in history.checkpoints), default=None)
+    newest = "none was" if saved is None else f"the newest is of step {saved:,}"
+    yield (
+        f"{len(failed)} checkpoint{'s were' if len(failed) > 1 else ' was'} not saved, the last of "
+        f"step {failed[-1].step:,}: {failed[-1].detail}; {newest}: headrace storage PATH shows "
+        "what is left of the disk."
+    )
 
 
 def _about_waiting(history: History, time: TimeByCause) -> Iterator[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.events import NodeFinding, NodeSample, Placed
+from headrace.core.events import CheckpointFailed, NodeFinding, NodeSample, Placed
 from headrace.core.records import read_record, replace
 from headrace.core.rundir import RunDir
 from headrace.monitor.history import History, NodeSeries, PhasePoint, Span, load
@@ -238,3 +238,15 @@ def test_what_was_found_before_the_start_is_said_once_with_its_remedy(tmp_path: 
     said = report(history).notes
     assert said[0] == "n2: cannot be used: no room: make it."
     assert sum("no room" in one for one in said) == 1
+
+
+def test_saves_that_failed_are_counted_with_the_newest_that_did_not(tmp_path: Path) -> None:
+    history = told(tmp_path, Story())
+    failed = tuple(
+        CheckpointFailed(rank=0, step=step, detail="No space left on device") for step in (70, 80)
+    )
+    newest = max(checkpoint.step for checkpoint in history.checkpoints)
+    assert (
+        "2 checkpoints were not saved, the last of step 80: No space left on device; the newest is "
+        f"of step {newest}: headrace storage PATH shows what is left of the disk."
+    ) in report(replace(history, failed_saves=failed)).notes
