@@ -4,6 +4,7 @@ import json
 import os
 import random
 import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -282,3 +283,13 @@ def test_a_thousand_files_are_read_with_few_of_them_open(tmp_path: Path) -> None
     assert all(f"text {number}" in text for number, text in zip(order, texts, strict=True))
     assert dataset.origin(777)[0].source == "0777.txt"
     assert len(os.listdir("/proc/self/fd")) - before <= 256
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="there is no /dev/shm to read from")
+def test_data_in_shared_memory_are_read_right(lines: Path) -> None:
+    """tmpfs does not say what is in memory."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        copy = Path(folder) / lines.name
+        copy.write_bytes(lines.read_bytes())
+        data.index_path(copy)
+        assert numbers(data.open(copy), [5, 0, 699]) == [5, 0, 699]
