@@ -29,6 +29,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent / "loaders"
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -60,7 +61,7 @@ class Loader:
 
 LOADERS = (
     Loader(LIMIT, "bare.py"),
-    Loader(OURS, "ours.py"),
+    Loader(OURS, "ours.py", in_process=True),
     Loader("spdl", "peer_spdl.py", (("spdl==0.8.0", NUMPY),)),
     Loader("array_record", "peer_array_record.py", (("array-record==0.8.6", NUMPY),)),
     Loader(
@@ -190,30 +191,45 @@ def medians(found: dict[Heat, list[Found]], key: str) -> dict[Heat, float]:
     return {heat: statistics.median(one[key] for one in each) for heat, each in found.items()}
 
 
-def verdicts(rates: dict[Heat, float], workload: str) -> Iterator[dict[str, object]]:
-    """At 1 and at 2 threads: ours against the best peer, in any way that takes no more workers,
-    and against the limit."""
-    here = {heat: rate for heat, rate in rates.items() if heat.workload == workload}
+def verdicts(rates: dict[Heat, float], workload: str) -> Iterator[dict[str, Any]]:
+    """With 1 and with 2 threads or workers: ours against the limit, and against the best peer in
+    any of its ways that takes no more of them."""
     for workers in (1, 2):
-        of = {heat.loader.name: rate for heat, rate in here.items() if heat.workers == workers}
+        of: dict[str, float] = {}
+        peers: dict[Heat, float] = {}
+        for heat, rate in rates.items():
+            if heat.workload != workload or heat.workers > workers:
+                continue
+            if heat.loader.name not in (OURS, LIMIT):
+                peers[heat] = rate
+            elif heat.workers == workers:
+                of[heat.loader.name] = rate
         if OURS not in of:
             continue
         ours, limit = of[OURS], of.get(LIMIT)
-        peers = {
-            heat: rate
-            for heat, rate in here.items()
-            if heat.loader.name not in (OURS, LIMIT) and heat.workers <= workers
-        }
-        found: dict[str, object] = {"workload": workload, "workers": workers, "rate": ours}
+        found: dict[str, Any] = {"workload": workload, "workers": workers, "rate": ours}
         if limit is not None:
             found |= {"limit": limit, "share": ours / limit, "share_asked": SHARE_OF_LIMIT}
-        if peers:
-            best = max(peers, key=peers.__getitem__)
-            found |= {"best": f"{best.row} ({best.workers})", "ratio": ours / peers[best]}
-            if limit is not None:
-                asked = TARGET * peers[best] < ENOUGH * limit
-                found["ratio_asked"] = TARGET if asked else None
+        ahead = {heat: rate for heat, rate in peers.items() if heat.workers}
+        found["peers"] = [
+            best_of(rivals, kind, ours, limit)
+            for kind, rivals in (("peer", peers), ("peer that reads ahead", ahead))
+            if rivals
+        ]
         yield found
+
+
+def best_of(
+    rivals: dict[Heat, float], kind: str, ours: float, limit: float | None
+) -> dict[str, object]:
+    best = max(rivals, key=rivals.__getitem__)
+    near = limit is not None and TARGET * rivals[best] >= ENOUGH * limit
+    return {
+        "kind": kind,
+        "best": f"{best.row} ({best.workers})",
+        "ratio": ours / rivals[best],
+        "ratio_asked": None if near else TARGET,
+    }
 
 
 def show(values: dict[Heat, float], workload: str, what: str, digits: int) -> None:
@@ -227,15 +243,14 @@ def show(values: dict[Heat, float], workload: str, what: str, digits: int) -> No
         print(f"{row:<36}{''.join(cells)}")
 
 
-def say(verdict: dict[str, object]) -> None:
+def say(verdict: dict[str, Any]) -> None:
     text = f"{verdict['workload']}, {verdict['workers']}: headrace {verdict['rate']:,.0f}/s"
     if "share" in verdict:
         text += f", {verdict['share']:.0%} of the limit (target {verdict['share_asked']:.0%})"
-    if "best" in verdict:
-        text += f", {verdict['ratio']:.2f} times the best peer, {verdict['best']}"
-    if "ratio_asked" in verdict:
-        asked = verdict["ratio_asked"]
-        text += f" (target {asked:g})" if asked else " (no target: twice it nears the limit)"
+    for one in verdict["peers"]:
+        asked = one["ratio_asked"]
+        target = f"target {asked:g}" if asked else "no target: twice it is near the limit"
+        text += f"\n    {one['ratio']:.2f} times the best {one['kind']}, {one['best']} ({target})"
     print(text)
 
 

@@ -22,4 +22,4 @@ def test_the_race_of_loaders_compares_ours_with_the_limit_on_small_data(tmp_path
         ("blobs", 2),
     ]
     assert all(one["share"] > 0 for one in found["verdicts"])
-    assert len(found["measured"]) == 8
+    assert len(found["measured"]) == 10

@@ -1,7 +1,7 @@
 """Headrace: its packed file through ``data.open`` and ``data.batches``.
 
 The default settings but the number of threads: each sample's checksum is verified, batches come in
-the order that is the same at any world size.
+the order that is the same at any world size. With 0 threads, whoever asks for a batch reads it.
 """
 
 from collections.abc import Iterator
