@@ -7,7 +7,7 @@ each save the disk is flushed and the files are removed, so that nobody pays for
 * stall: until training may go on. Its limit is a copy of each tensor into memory touched before.
 * durable: until every byte is on the disk (fsync); ours has also been read back and compared.
 * load: into new tensors; ours compares every hash. ``cold``: not in the page cache; ``warm``: read
-  once before.
+  once before. What lies in memory, as under `headrace run`, is what a restart on a node loads.
 
     python benchmarks/races/checkpoint.py [--gib 1 4] [--rounds 5 3] [--folder FOLDER]
 
@@ -34,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 
 from headrace import checkpoint
+from headrace.checkpoint.memory import Shared, snapshots
 from headrace.checkpoint.retention import Keep
 from headrace.checkpoint.saver import Saved, Saver, Staged
 
@@ -107,8 +108,11 @@ class Race:
         self.folder = folder
         self.clock = Clock()
         self.touched = {name: tensor.clone() for name, tensor in state.items()}
-        self.saver = Saver(folder / "ours", keep=Keep(1))
-        self.saver.prepare(checkpoint.Snapshot(0, state, {}))
+        self.place = Path(tempfile.mkdtemp(prefix="hr-", dir="/dev/shm"))
+        self.saver = Saver(folder / "ours", keep=Keep(1), rooms=Shared(self.place))
+        reason = self.saver.prepare(checkpoint.Snapshot(0, state, {}))
+        if reason:
+            print(f"staged in private memory: {reason}")
         self.steps = 0
 
     def save(self) -> list[Callable[[], Path]]:
@@ -118,10 +122,16 @@ class Race:
         """Each peer's files, made once, and how it loads them."""
         return [
             ("ours", self.ours(), lambda path: checkpoint.load(path).tensors),
+            ("ours, in memory", self.place, self.from_memory),
             ("safetensors", self.safetensors(), lambda path: load_file(path / "f")),
             ("torch.load", self.torch_save(), lambda path: torch.load(path / "f")),
             ("dcp.load", self.dcp(), self.dcp_load),
         ]
+
+    def from_memory(self, place: Path) -> State:
+        """What a restart on the same node loads, every hash compared, too."""
+        _, _, folder = next(snapshots(place))
+        return checkpoint.load(folder).tensors
 
     def dcp_load(self, path: Path) -> State:
         state = {name: torch.empty_like(tensor) for name, tensor in self.state.items()}
@@ -230,7 +240,7 @@ def report(clock: Clock) -> None:
         aim = 1.1 if name == "ours" else None
         show(clock, f"{name}: durable", "safetensors: durable", aim=aim)
     for how in ("cold", "warm"):
-        for name in ("ours", "safetensors", "torch.load", "dcp.load"):
+        for name in ("ours", "ours, in memory", "safetensors", "torch.load", "dcp.load"):
             show(clock, f"{name}: {how}", f"safetensors: {how}")
 
 
@@ -252,6 +262,7 @@ def main() -> None:
             race = Race(state, Path(name))
             race.run(rounds)
             race.saver.close()
+            shutil.rmtree(race.place)
             report(race.clock)
             del race
             gc.collect()

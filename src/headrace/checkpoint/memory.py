@@ -14,14 +14,14 @@ slot is a checkpoint like any other: loading compares every hash.
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from headrace.checkpoint.disk import aligned_memory
 from headrace.checkpoint.errors import IncompleteSave
 from headrace.checkpoint.folder import saved_step
-from headrace.checkpoint.manifest import MANIFEST, encode_manifest
+from headrace.checkpoint.manifest import MANIFEST, Manifest, encode_manifest
 from headrace.checkpoint.parts import Part, merge, part_path, read_parts, write_part
 from headrace.core.records import DecodeError, write_file
 
@@ -142,16 +142,24 @@ def snapshots(place: Path) -> Iterator[tuple[int, str, Path]]:
     for slot in sorted(place.iterdir()) if place.is_dir() else ():
         try:
             parts = read_parts(slot)
-            saves = {part.save for part in parts}
-            step = saved_step(next(iter(saves), ""))
-            if len(saves) != 1 or step is None:
-                continue
-            state = next((part.state for part in parts if part.state is not None), None)
-            if state is None:
-                continue
-            manifest = merge(parts, step=step, state=state)
-            write_file(slot / MANIFEST, encode_manifest(manifest))
-        except (OSError, DecodeError, IncompleteSave):
+        except (OSError, DecodeError):
             continue
-        found.append((step, parts[0].save, slot))
+        for save in {part.save for part in parts}:  # one, unless an attempt had other ranks
+            manifest = _manifest([part for part in parts if part.save == save])
+            if manifest is not None:
+                with contextlib.suppress(OSError):
+                    write_file(slot / MANIFEST, encode_manifest(manifest))
+                    found.append((manifest.step, save, slot))
     yield from sorted(found, reverse=True)
+
+
+def _manifest(parts: Sequence[Part]) -> Manifest | None:
+    """None unless these parts of one save are all of it."""
+    step = saved_step(parts[0].save)
+    state = next((part.state for part in parts if part.state is not None), None)
+    if step is None or state is None:
+        return None
+    try:
+        return merge(parts, step=step, state=state)
+    except IncompleteSave:
+        return None

@@ -247,5 +247,12 @@ def test_the_parts_of_all_ranks_of_a_node_make_a_snapshot(tmp_path: Path, place:
     assert step == 4
     assert len(list(folder.glob("*.safetensors"))) == 2
     assert checkpoint.load(folder).tensors["b"].sum() == 200
-    (folder / "parts" / "rank-00001.json").unlink()
+    part = folder / "parts" / "rank-00001.json"
+    of_another_save = part.read_bytes()
+    part.unlink()
     assert list(snapshots(place)) == []
+    saver = Saver(tmp_path / "root", rooms=Shared(place))
+    assert saver.prepare(snapshot(0)) == ""
+    part.write_bytes(of_another_save)  # of an attempt with more ranks
+    save(saver, 5)
+    assert steps(place) == [5]
