@@ -14,6 +14,7 @@ slot is a checkpoint like any other: loading compares every hash.
 import contextlib
 import mmap
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +27,7 @@ from headrace.checkpoint.parts import Part, merge, part_path, read_parts, write_
 from headrace.core.records import DecodeError, write_file
 
 _SPARE_BYTES = 256 << 20  # of /dev/shm, for what ranks share otherwise
+_SHARD = re.compile(r"(?:rank-(\d+)-)?shard-\d+\.safetensors")
 _ZEROS = bytes(1 << 20)
 
 
@@ -75,22 +77,36 @@ class Shared:
     """Memory in files below ``place``. ``limit_bytes``: of this rank; None for one snapshot."""
 
     def __init__(
-        self, place: Path, *, rank: int = 0, first: int = 0, limit_bytes: int | None = None
+        self,
+        place: Path,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        first: int = 0,
+        limit_bytes: int | None = None,
     ) -> None:
         self.place = place
         self.first = first
         self._rank = rank
+        self._world_size = world_size
         self._limit_bytes = limit_bytes
 
     def after(self, slot: int) -> "Shared":
         """The same, with another slot than this one to use first: it holds what was restored."""
-        return Shared(self.place, rank=self._rank, first=slot + 1, limit_bytes=self._limit_bytes)
+        return Shared(
+            self.place,
+            rank=self._rank,
+            world_size=self._world_size,
+            first=slot + 1,
+            limit_bytes=self._limit_bytes,
+        )
 
     def slots(self, size_bytes: int) -> int:
         """One costs no more memory than a rank's own would: what is written over is on the disk by
         then, unless the disk failed. A second one, so that then, too, the former snapshot stays
         good while the next is copied, only within a limit that was given."""
         try:
+            self._tidy()
             found = os.statvfs(self.place)
         except OSError:
             return 0
@@ -125,6 +141,14 @@ class Shared:
     def seal(self, slot: int, part: Part) -> None:
         with contextlib.suppress(OSError):  # then there is a checkpoint on the disk only
             write_part(self._slot(slot), part)
+
+    def _tidy(self) -> None:
+        """Remove the shards of ranks that this attempt, smaller or larger, does not have."""
+        for path in self.place.glob("*/*.safetensors"):
+            found = _SHARD.fullmatch(path.name)
+            many = self._world_size > 1
+            if found and ((found[1] is None) == many or int(found[1] or 0) >= self._world_size):
+                path.unlink(missing_ok=True)
 
     def _slot(self, slot: int) -> Path:
         return self.place / str(slot)

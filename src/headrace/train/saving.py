@@ -206,12 +206,17 @@ class Saving:
         self._reporter.say(Noted(level="warning", text=text))
 
 
-def shared_memory(environment: Environment, rank: int) -> Shared | None:
+def shared_memory(environment: Environment, group: Group) -> Shared | None:
     """What the agent offers, within what the job file allows."""
     place = environment.memory
     if place is None or not place.is_dir():
         return None
-    return Shared(place, rank=rank, limit_bytes=environment.settings.checkpoint_memory)
+    return Shared(
+        place,
+        rank=group.rank,
+        world_size=group.world_size,
+        limit_bytes=environment.settings.checkpoint_memory,
+    )
 
 
 def _snapshot(

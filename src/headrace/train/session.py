@@ -94,7 +94,7 @@ class Session:
             group=group,
             reporter=reporter,
             start=start,
-            memory=shared_memory(environment, group.rank),
+            memory=shared_memory(environment, group),
         )
         self._rhythm = Rhythm(self.settings, self.run_dir, group, cost=lambda: self._saving.cost)
         self._save_agreed = False

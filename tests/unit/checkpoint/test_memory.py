@@ -230,7 +230,7 @@ def test_the_parts_of_all_ranks_of_a_node_make_a_snapshot(tmp_path: Path, place:
     def rank(number: int) -> None:
         ranks = Ranks(number, values, meet)
         saver = savers[number] = Saver(
-            tmp_path / "root", rooms=Shared(place, rank=number), ranks=ranks
+            tmp_path / "root", rooms=Shared(place, rank=number, world_size=2), ranks=ranks
         )
         tensors = {"a": torch.ones(100), "b": torch.ones(200)}
         shot = checkpoint.Snapshot(4, tensors, {"step": 4}, same_on_all=["a", "b"])
@@ -253,6 +253,7 @@ def test_the_parts_of_all_ranks_of_a_node_make_a_snapshot(tmp_path: Path, place:
     assert list(snapshots(place)) == []
     saver = Saver(tmp_path / "root", rooms=Shared(place))
     assert saver.prepare(snapshot(0)) == ""
+    assert [path.name for path in place.glob("*/*.safetensors")] == ["shard-00000.safetensors"]
     part.write_bytes(of_another_save)  # of an attempt with more ranks
     save(saver, 5)
     assert steps(place) == [5]
