@@ -41,7 +41,15 @@ class Asking(Besides):
 
 
 def ask(dataset: Source, **asking: Unpack[Asking]) -> Asked:
-    """Raise ``BatchesRefused``."""
+    """Raise ``BatchesRefused``, or ``TypeError`` for an argument that is none."""
+    known = Asking.__required_keys__ | Asking.__optional_keys__
+    for name in asking:
+        if name not in known:
+            takes = ", ".join(sorted(known))
+            raise TypeError(f"unexpected argument {name!r}: batches take {takes}")
+    for name in Asking.__required_keys__:
+        if name not in asking:
+            raise TypeError(f"batches need the argument {name!r}")
     epochs, weights = asking.get("epochs"), asking.get("weights")
     sizes = _by_step("global_batch", asking["global_batch"])
     for what, count in (

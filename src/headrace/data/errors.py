@@ -17,11 +17,12 @@ HeadraceError
 +-- TooMuchDamage       014  exit 1  more samples are damaged than were allowed to be left out
 +-- NotStackable        015  exit 2  samples do not make a batch of arrays
 +-- NoPlan              016  exit 3  the run has written down no plan of its data
++-- DataUnreachable     017  exit 5  the file system below does not answer
 """
 
 from pathlib import Path
 
-from headrace.core.errors import HeadraceError, NotFound, Refused, UsageError
+from headrace.core.errors import HeadraceError, NotFound, Refused, Unreachable, UsageError
 
 
 class DataNotFound(NotFound):
@@ -239,3 +240,17 @@ class NoPlan(NotFound):
             else f"data.json cannot be read: {error}",
             remedy="for a loop of your own give the data set with --global-batch and --seed",
         )
+
+
+class DataUnreachable(Unreachable):
+    """The file system does not answer: nothing is known of the bytes, which may be whole."""
+
+    code = "HR-DATA-017"
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"{path}: its file system does not answer ({error.strerror})",
+            why="the server or the network below it is gone; the data itself may be whole",
+            remedy=f"see what is below: headrace storage {path.parent}; then start again",
+        )
+        self.path = path

@@ -12,9 +12,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from headrace.data.errors import DamagedData, DataChanged, DataNotFound, NotADataset
+from headrace.data.errors import (
+    DamagedData,
+    DataChanged,
+    DataNotFound,
+    DataUnreachable,
+    NotADataset,
+)
 
 OPEN_FILES = 256
+_GONE = frozenset(
+    (
+        *(errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+        *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ENETDOWN),
+        *(errno.ENETUNREACH, errno.ESHUTDOWN),
+    )
+)
+"""What network file systems say when a server is gone. A disk says EIO of bytes that it lost."""
 
 
 class DataFile:
@@ -28,6 +42,8 @@ class DataFile:
         except FileNotFoundError as error:
             raise DataNotFound(path) from error
         except OSError as error:
+            if error.errno in _GONE:
+                raise DataUnreachable(path, error) from error
             raise NotADataset(path, f"it cannot be opened: {error.strerror}") from error
         self.close = weakref.finalize(self, os.close, self.descriptor)
         self.size_bytes = os.fstat(self.descriptor).st_size
@@ -36,12 +52,18 @@ class DataFile:
         return DamagedData(self.path, why, start=start, stop=start + size)
 
     def read_into(self, memory: memoryview, start: int) -> None:
-        """Fill ``memory``. Raise ``OSError``, or ``EOFError`` where the file ends before."""
+        """Fill ``memory``. Raise ``OSError``, ``EOFError`` where the file ends before, or
+        ``DataUnreachable``."""
         if not self.close.alive:
             raise OSError(errno.EBADF, f"{self.path} is closed")
         done = 0
         while done < len(memory):
-            got = os.preadv(self.descriptor, [memory[done:]], start + done)
+            try:
+                got = os.preadv(self.descriptor, [memory[done:]], start + done)
+            except OSError as error:
+                if error.errno in _GONE:
+                    raise DataUnreachable(self.path, error) from error
+                raise
             if not got:
                 raise EOFError("the file ends before")
             done += got

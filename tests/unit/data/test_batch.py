@@ -4,6 +4,7 @@ import gc
 import json
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,3 +259,11 @@ def test_batches_that_make_no_sense_are_refused(
         "  why: batch and data set need at least 1 sample, and 0 <= rank < world\n"
         "  fix: correct that number; a split may have left the data set empty"
     )
+
+
+def test_an_argument_that_is_none_is_refused_and_so_is_one_that_is_missing() -> None:
+    asking: dict[str, Any] = {"global_batch": 2, "seed": 1}
+    with pytest.raises(TypeError, match="unexpected argument 'epoch': batches take epochs, "):
+        data.batches(Numbers(8), **asking, epoch=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="batches need the argument 'seed'"):
+        data.batches(Numbers(8), global_batch=2)  # type: ignore[call-arg]
