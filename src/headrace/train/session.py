@@ -413,8 +413,10 @@ class Session:
         self._reporter.say(PhaseChanged(rank=self.rank, phase=name, step=self.step))
 
     def log(self, **values: float | torch.Tensor) -> None:
-        """Record numbers with the current step. Those on a GPU are read when they have arrived."""
-        self._finish_left_step()
+        """Record numbers with the current step. Those on a GPU are read when they have arrived.
+
+        Any rank may do this alone; nothing here waits for another.
+        """
         with self.watch.during("log"):
             for name, value in values.items():
                 self._values[name] = logged(value)

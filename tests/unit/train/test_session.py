@@ -13,6 +13,7 @@ from headrace import checkpoint, data, train
 from headrace.checkpoint.errors import CheckpointNotFound
 from headrace.data.errors import StateMismatch
 from headrace.train.errors import Contradiction, MissingValue, OutOfOrder, RunDirUnusable
+from headrace.train.group import Group
 
 
 @pytest.fixture
@@ -133,6 +134,25 @@ def test_leaving_the_loop_counts_and_saves_the_step(
     saved = checkpoint.load_newest(run_dir / "checkpoints")
     assert saved is not None
     assert saved.step == 2
+
+
+def test_logging_after_the_loop_was_left_asks_no_other_rank_and_counts_for_its_last_step(
+    dataset: data.TokenDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with train.session() as run:
+        model, optimizer = set_up(run)
+        for step in run.steps(run.batches(dataset, global_batch=4), until=100):
+            step.backward(model, loss_fn)
+            optimizer.step()
+            if step.number == 2:
+                break
+        with monkeypatch.context() as alone:
+            alone.setattr(Group, "start_sum", None)
+            run.log(accuracy=0.5)
+        assert run.step == 1
+    assert "step 2/100  accuracy 0.5" in capsys.readouterr().err
 
 
 def test_a_script_that_fails_saves_nothing_more(dataset: data.TokenDataset, run_dir: Path) -> None:
