@@ -21,6 +21,7 @@ import xxhash
 from headrace.core.errors import HeadraceError
 from headrace.data.buffers import Buffers
 from headrace.data.damage import Damage
+from headrace.data.errors import DamagedData
 from headrace.data.files import DataFile, Files
 from headrace.data.formats.format import Decode, Sample
 from headrace.data.index import Tokens as TokenShape
@@ -125,16 +126,19 @@ class FillSingles:
             damage = _second_reading(self._files, places, number, rows[number])
             if damage is not None:
                 bad[number] = damage
+        samples: list[Sample] = []
+        for number, row in enumerate(rows):
+            if number in bad:
+                continue
+            if self._decode is None:
+                samples.append(row.toreadonly())
+                continue
+            decoded = _decoded(self._decode, self._files, places, number, row)
+            if isinstance(decoded, Damage):
+                bad[number] = decoded
+            else:
+                samples.append(decoded[0])
         good = [n for n in range(len(rows)) if n not in bad] if bad else None
-        samples: list[Sample] = [row.toreadonly() for row in rows]
-        if good is not None:
-            samples = [samples[number] for number in good]
-        if self._decode is not None:
-            numbers = range(len(rows)) if good is None else good
-            samples = [
-                self._decode(sample, self._files.name(places.files[n]), places.starts[n])[0]
-                for n, sample in zip(numbers, samples, strict=True)
-            ]
         return Filled(samples, tuple(bad.values()), good)
 
 
@@ -172,8 +176,9 @@ class FillGroups:
         damage = _second_reading(self._files, places, number, memory)
         if damage is not None:
             return damage
-        name = self._files.name(places.files[number])
-        rows = self._decode(memory.toreadonly(), name, places.starts[number])
+        rows = _decoded(self._decode, self._files, places, number, memory)
+        if isinstance(rows, Damage):
+            return rows
         with self._lock:
             self._kept[unit] = (rows, size)
             while len(self._kept) > 1 and self._held_bytes() > self._room_bytes:
@@ -182,6 +187,17 @@ class FillGroups:
 
     def _held_bytes(self) -> int:
         return sum(size for _, size in self._kept.values())
+
+
+def _decoded(
+    decode: Decode, files: Files, places: Places, number: int, memory: memoryview
+) -> Sequence[Sample] | Damage:
+    """The rows of a unit. Its bytes are those that were indexed, but may have been wrong then."""
+    name, start = files.name(places.files[number]), places.starts[number]
+    try:
+        return decode(memory.toreadonly(), name, start)
+    except DamagedData as error:
+        return damage_at(files.get(places.files[number]), places, number, error.why)
 
 
 def _differing(files: Files, places: Places, rows: list[memoryview]) -> list[int]:

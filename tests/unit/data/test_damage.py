@@ -11,9 +11,11 @@ import pytest
 from headrace import data
 from headrace.core.errors import HeadraceError
 from headrace.data.atomic import written
+from headrace.data.buffers import Buffers
 from headrace.data.damage import Damage, Quarantine
 from headrace.data.dataset import Dataset
-from headrace.data.errors import TooMuchDamage
+from headrace.data.errors import DamagedData, TooMuchDamage
+from headrace.data.fill import FillGroups, FillSingles
 from headrace.data.packed import PackWriter
 from headrace.data.records import RecordEncoder
 from headrace.data.verify import verify
@@ -154,3 +156,20 @@ def test_the_batches_of_a_damaged_set_name_their_damage(tmp_path: Path) -> None:
     assert [one.index for batch in batches for one in batch.damaged] == [7, 31]
     found = source.quarantine.report[31]
     assert (found.path, found.start, found.stop) == (str(path), places[1].start, places[1].stop)
+
+
+@pytest.mark.parametrize("fill", [FillSingles, FillGroups])
+def test_a_sample_that_was_damaged_before_it_was_indexed_is_left_out_like_any_other(
+    fill: type[FillSingles] | type[FillGroups], tmp_path: Path
+) -> None:
+    def decode(memory: memoryview, name: str, start: int) -> list[int]:
+        if start == places.starts[2]:
+            raise DamagedData(tmp_path / name, "no length fits", start=start, stop=start + 1)
+        return [len(memory)]
+
+    _, path = index(tmp_path)
+    dataset = data.open(path)
+    places = dataset.find(np.arange(4))
+    filled = fill(dataset.files, decode)(places, Buffers(most=0))
+    assert (filled.samples, filled.good) == ([places.sizes[n] for n in (0, 1, 3)], [0, 1, 3])
+    assert [(one.index, one.why) for one in filled.damaged] == [(2, "no length fits")]
