@@ -1,5 +1,6 @@
 """Copies that go with the order, of a source too large for the node."""
 
+import contextlib
 import json
 import os
 import time
@@ -63,9 +64,11 @@ class Node:
         return [int(file.name[:2]) for file in self.set.present() if file.name != ".hrindex"]
 
     def taken_bytes(self) -> int:
-        return sum(
-            file.stat().st_blocks * 512 for file in self.set.root.glob("tree/*") if file.is_file()
-        )
+        taken = 0
+        for file in self.set.root.glob("tree/*"):
+            with contextlib.suppress(FileNotFoundError):  # dropped just now
+                taken += file.stat().st_blocks * 512
+        return taken
 
     def batches(self, order: Order) -> data.Batches:
         opened = data.open(self.corpus, environ=self.environ)
