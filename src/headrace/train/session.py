@@ -413,10 +413,7 @@ class Session:
         self._reporter.say(PhaseChanged(rank=self.rank, phase=name, step=self.step))
 
     def log(self, **values: float | torch.Tensor) -> None:
-        """Record numbers with the current step. Those on a GPU are read when they have arrived.
-
-        Any rank may do this alone; nothing here waits for another.
-        """
+        """Record numbers with the current step; waits for no other rank and for no GPU."""
         with self.watch.during("log"):
             for name, value in values.items():
                 self._values[name] = logged(value)
