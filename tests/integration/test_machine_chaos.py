@@ -25,6 +25,7 @@ cpus = 2
 [weights]
 fairshare = 100000
 half_life = "1d"
+calc_period = "1s"
 """
 PROGRAM = ("sh", "-c", 'echo "$HEADRACE_RUN_ID" >> ~/ran; sleep 0.2')
 

@@ -38,6 +38,10 @@ _KEYS = (
 )
 
 
+CALC_PERIOD_S = 10.0
+"""Slurm's five minutes suit jobs of hours; runs of one machine may last seconds."""
+
+
 class IdleGpu(Record, frozen=True, kw_only=True):
     """A run whose GPUs all stand at 0 % for so long is warned, then cancelled; None is never."""
 
@@ -61,7 +65,7 @@ class Site(Record, frozen=True, kw_only=True):
     policy: str | None = None
     admins: str | None = None
     idle_gpu: IdleGpu = IdleGpu()
-    weights: Weights = Weights()
+    weights: Weights = Weights(calc_period_s=CALC_PERIOD_S)
     accounts: tuple[Account, ...] = ()
     qos: tuple[Qos, ...] = (Qos(name=NORMAL),)
     partitions: tuple[Partition, ...] = ()
@@ -129,6 +133,12 @@ class SiteFile:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
 
+def _weights(table: object, place: str) -> Weights:
+    found = record_of(Weights, table, place)
+    given = isinstance(table, Mapping) and "calc_period" in table
+    return found if given else replace(found, calc_period_s=CALC_PERIOD_S)
+
+
 def read_site(environ: Mapping[str, str], path: Path | None = None) -> Site:
     """The site file's values, or defaults where there is none. Raise ``SiteInvalid``."""
     path = path or site_file(environ)
@@ -189,7 +199,7 @@ def parse_site(text: str, path: Path) -> Site:
         policy=_text(table, "policy", "a policy's name", file),
         admins=_text(table, "admins", "a group's name", file),
         idle_gpu=record_of(IdleGpu, table.get("idle_gpu", {}), f"{file} idle_gpu"),
-        weights=record_of(Weights, table.get("weights", {}), f"{file} weights"),
+        weights=_weights(table.get("weights", {}), f"{file} weights"),
         accounts=tuple(_accounts(table, file)),
         qos=qos if any(one.name == NORMAL for one in qos) else (Qos(name=NORMAL), *qos),
         partitions=tuple(_named(Partition, table, "partitions", file)),

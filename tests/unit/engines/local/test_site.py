@@ -99,3 +99,13 @@ def _replace(path: Path, text: str) -> None:
     other = path.with_name("other")
     other.write_text(text)
     os.replace(other, path)
+
+
+def test_shares_follow_use_after_seconds_unless_the_site_says_otherwise() -> None:
+    for text, period_s in (
+        ("", 10.0),
+        ("[weights]\nfairshare = 1", 10.0),
+        ('[weights]\ncalc_period = "5m"', 300.0),
+    ):
+        assert parse_site(text, PATH).weights.calc_period_s == period_s
+    assert Site().weights.calc_period_s == 10.0
