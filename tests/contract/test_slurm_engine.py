@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,8 @@ from tests.integration.site import until
 
 from headrace.control.cluster import cluster_door
 from headrace.core.errors import HeadraceError
+from headrace.core.events import CheckpointSaved
+from headrace.core.rundir import EventWriter
 from headrace.core.states import State
 from headrace.testing.fake_slurm import FakeSlurm
 
@@ -111,6 +116,29 @@ def test_a_run_may_not_wait_for_one_that_ended_the_wrong_way(site: Site) -> None
         place.submit("true", after={"ok": [failed]})
     assert error.value.code == "HR-SLURM-005"
     assert place.end(place.submit("true", after={"notok": [failed]}).id)[0].state == "COMPLETED"
+
+
+def test_what_earlier_runs_took_to_save_is_said_when_a_run_of_that_name_is_submitted(
+    site: Site,
+) -> None:
+    place = site.place()
+    first = place.submit("true")
+    place.end(first.id)
+    writer = EventWriter(place.folder_of(first.id), "lead", now_s=time.time)
+    saved = CheckpointSaved(rank=0, step=9, path="", size_bytes=1, stall_s=0.1, durable_s=200.0)
+    writer.write(saved, attempt=0)
+    writer.close()
+    for more in (("--dry-run",), ("--array", "0-3", "--nodes", "2"), ()):
+        words = ("run", "--name", "job", "--checkpoint-grace", "1m", *more, "--", "sleep", "60")
+        said = subprocess.run(
+            [sys.executable, "-m", "headrace.cli.main", *words],
+            env=site.environ,
+            cwd=place.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+        assert "note: checkpoint.grace is 1m, but earlier runs of this name took 3m20s" in said
 
 
 def test_many_commands_ask_slurm_once(site: Site) -> None:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from headrace.core.order import StopRequest
@@ -65,7 +66,7 @@ from headrace.schedule.explain import Explanation, Ranked
 from headrace.schedule.request import Request, request_of
 from headrace.spec.job import JobSpec
 
-_EARLIER = 3
+_EARLIER, _LOOKED_AT = 3, 30
 _SATISFIED_BY = {
     "ok": (State.COMPLETED,),
     "notok": tuple(state for state in State if state.is_final and state is not State.COMPLETED),
@@ -165,6 +166,7 @@ class SlurmEngine:
         elements = with_grace(elements, contract_of(spec, self.facts).given_s)
         asked = [element.submission for element in elements]
         batch = self._batch(spec, request, number, dependency, asked[0])
+        notes = (*self._notes(spec), *batch.notes)  # while the latest of its name are earlier ones
         commit(runs, elements, environment, script)
         try:
             if spec.snapshot:
@@ -177,13 +179,14 @@ class SlurmEngine:
             raise
         self._index.keep_number(number)
         self._index.put(map(self._fresh, asked))
-        return _submitted(asked, (*self._notes(spec), *batch.notes))
+        return _submitted(asked, notes)
 
     def _notes(self, spec: JobSpec) -> tuple[str, ...]:
-        """With what earlier runs of its name have shown."""
-        known = self._index.latest(spec.name, _EARLIER)
-        earlier = [RunDir(self._setting.runs / one.row.id) for one in known]
-        return notes_on(spec, self.facts, measured(earlier))
+        """With what earlier runs of its name have shown, those that have begun."""
+        known = self._index.latest(spec.name, _LOOKED_AT)
+        earlier = (RunDir(self._setting.runs / one.row.id) for one in known)
+        begun = islice((run for run in earlier if run.attempts()), _EARLIER)
+        return notes_on(spec, self.facts, measured(begun))
 
     def _fitting_request(self, spec: JobSpec) -> Request:
         """Raise ``UnknownPartition`` or ``NeverFits``, and only by what the cluster is now."""
