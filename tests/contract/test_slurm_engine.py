@@ -23,9 +23,11 @@ from headrace.testing.fake_slurm import FakeSlurm
 class Site:
     """A fake cluster and a place on it."""
 
-    def __init__(self, folder: Path, *, accounting: bool = True) -> None:
+    def __init__(self, folder: Path, *, accounting: bool = True, pyxis: bool = False) -> None:
         self.folder = folder
-        self.slurm = FakeSlurm(folder / "slurm", max_array_size=11, accounting=accounting)
+        self.slurm = FakeSlurm(
+            folder / "slurm", max_array_size=11, accounting=accounting, pyxis=pyxis
+        )
         self.environ = self.slurm.environ(environ_of(folder))
 
     def place(self, poll_s: float = 0.1) -> Place:
@@ -98,6 +100,24 @@ def test_what_slurm_refuses_leaves_no_run_behind(site: Site) -> None:
     assert "Requested reservation is invalid" in error.value.why
     assert place.door.runs(ended=True) == []
     assert [path.name for path in Path(place.door.runs_folder()).iterdir()] == [".numbers"]
+
+
+def test_mpi_ranks_are_started_in_an_image_of_enroots_where_srun_has_pyxis(
+    site: Site, tmp_path: Path
+) -> None:
+    with pytest.raises(HeadraceError) as error:
+        site.place().submit("true", framework="mpi", image="model.sqsh")
+    assert (error.value.code, "ask an admin for pyxis" in error.value.remedy) == (
+        "HR-SLURM-003",
+        True,
+    )
+    other = Site(tmp_path / "other", pyxis=True)
+    place = other.place()
+    (row,) = place.end(place.submit("true", framework="mpi", image="model.sqsh").id)
+    assert row.state is State.COMPLETED
+    started = [words for words in other.slurm.calls() if words[0] == "srun"]
+    assert f"--container-image={other.folder}/model.sqsh" in started[-1]
+    assert started[-1][-1] == "true"
 
 
 def test_an_array_that_is_too_large_is_refused_with_the_number(site: Site) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 _PACKAGES = {"torch": "torch", "NCCL": r"nvidia_nccl_cu\d+"}
 _PYTHON = re.compile(r"python3?(\.\d+)?")
-_CONTAINERS = ("apptainer", "singularity")
+_CONTAINERS, _AMONG = ("apptainer", "singularity", "enroot"), 8
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -21,7 +21,7 @@ def versions(argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, s
     found = {"headrace": str(sys.modules["headrace"].__version__)}  # imports nothing above us
     if (driver := driver_version(_DRIVER)) is not None:
         found["NVIDIA driver"] = driver
-    if argv and Path(argv[0]).name in _CONTAINERS:
+    if any(Path(word).name in _CONTAINERS for word in argv[:_AMONG]):
         return found  # one image has one Python
     python = find_python(argv, environment.get("PATH", os.defpath))
     return found if python is None else found | python_versions(python)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from headrace.testing.fake_cluster import ACTIVE, JOB_MARK, Site, deliver, end, fits, named
+from headrace.testing.fake_cluster import ACTIVE, Site, deliver, end, fits, named
 
 
 def fail(text: str, code: int = 1) -> NoReturn:
@@ -155,12 +155,17 @@ def seconds(text: str) -> float:
 
 
 def srun(site: Site, arguments: Sequence[str]) -> None:
-    """One task a node, as processes of this machine. SIGTERM ends the step."""
+    """One task a node, as processes of this machine. SIGTERM ends the step. An image is no more
+    than a name."""
     options, argv = options_of(arguments)
+    if "help" in options:
+        say("Usage: srun [OPTIONS(0)...] executable [args(0)...]")
+        say("      --container-image=[USER@][REGISTRY#]IMAGE[:TAG]|PATH" * site.settings["pyxis"])
+        return
     tres = os.environ.get("SLURM_TRES_PER_TASK", "").partition("cpu=")[2]
     if tres and tres != os.environ.get("SLURM_CPUS_PER_TASK", tres):
         fail("srun: fatal: cpus-per-task set by two different environment variables")
-    job_id = os.environ[JOB_MARK].rpartition("#")[2]
+    job_id = os.environ["SLURM_JOB_ID"]
     nodes = options.get("nodelist", os.environ["SLURM_JOB_NODELIST"]).split(",")
     nodes = nodes[: int(options.get("nodes", len(nodes)))]
     output = options.get("output", "").replace("%%", "%")

@@ -26,7 +26,8 @@ RELEASES = ("22.05.8", "23.11.10", "24.11.5", "25.05.3", "25.11.0")
 
 
 class FakeSlurm:
-    """``accounting``: whether sacct and sacctmgr answer. sprio does with multifactor alone."""
+    """``accounting``: whether sacct and sacctmgr answer. sprio does with multifactor alone.
+    ``pyxis``: whether srun has its options."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class FakeSlurm:
         max_array_size: int = 1001,
         accounting: bool = True,
         priority_type: str = "priority/multifactor",
+        pyxis: bool = False,
     ) -> None:
         self.folder = folder
         (folder / "bin").mkdir(parents=True)
@@ -50,6 +52,7 @@ class FakeSlurm:
             "max_array_size": max_array_size,
             "accounting": accounting,
             "priority_type": priority_type,
+            "pyxis": pyxis,
             "kill_wait_s": KILL_WAIT_S,
             "requeue_s": REQUEUE_S,
         }

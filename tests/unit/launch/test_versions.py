@@ -39,6 +39,7 @@ def test_in_an_image_the_python_of_the_node_does_not_matter(tmp_path: Path) -> N
     path = {"PATH": str(venv(tmp_path / "v", "torch-2.11.0.dist-info").parent)}
     assert "torch" in versions(["python", "train.py"], path)
     assert "torch" not in versions(["apptainer", "exec", "model.sif", "python"], path)
+    assert "torch" not in versions(["/bin/bash", "-c", "...", "enroot", "m.sqsh", "python"], path)
 
 
 def test_without_a_python_headrace_itself_is_still_compared(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from headrace.engines.slurm.facts import Facts
 from headrace.engines.slurm.room import time_notes
 from headrace.schedule.request import Request
 from headrace.spec.family import element_spec, expand
-from headrace.spec.image import refusal_of
+from headrace.spec.image import is_enroots, refusal_of
 from headrace.spec.write import to_yaml
 
 if TYPE_CHECKING:
@@ -39,6 +39,22 @@ def require_possible(spec: "JobSpec", facts: Facts) -> None:
     highest = max(indices_of(spec), default=-1)
     if highest >= facts.max_array_size:
         raise ArrayTooLarge(highest, facts.max_array_size)
+
+
+def needs_pyxis(spec: "JobSpec") -> bool:
+    return spec.framework == "mpi" and is_enroots(spec)
+
+
+def require_pyxis(spec: "JobSpec", help_of_srun: str) -> None:
+    """Raise ``NotOnSlurm``. What a plugin adds to srun stands in its help."""
+    if "--container-image" not in help_of_srun:
+        raise NotOnSlurm(
+            "image",
+            str(spec.image),
+            why="MPI ranks of an enroot image are started by pyxis, and srun has no "
+            "--container-image here",
+            remedy="an image of Apptainer's, such as model.sif, or ask an admin for pyxis",
+        )
 
 
 def indices_of(spec: "JobSpec") -> tuple[int, ...]:

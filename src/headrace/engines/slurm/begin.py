@@ -31,7 +31,7 @@ from headrace.engines.slurm.measured import measured
 from headrace.engines.slurm.progress import Progress, progress
 from headrace.engines.slurm.rows import parse_config, parse_fields, parse_time_s
 from headrace.engines.slurm.settle import what_next
-from headrace.spec.image import in_image
+from headrace.spec.image import in_image, in_step
 from headrace.spec.job import JobSpec
 from headrace.spec.load import read_submitted
 from headrace.spec.modules import with_modules
@@ -253,8 +253,8 @@ def _runs_once(spec: JobSpec) -> bool:
 def _command(spec: JobSpec, run: RunDir, *, gpus: int) -> tuple[str, ...]:
     if spec.script:
         return (*spec.interpreter, str(run.script))
-    rank = in_image(spec, spec.argv, run=run.root, gpus=gpus)
-    return with_modules(spec, ("srun", *rank) if spec.framework == "mpi" else rank)
+    inside = in_step if spec.framework == "mpi" else in_image
+    return with_modules(spec, inside(spec, spec.argv, run=run.root, gpus=gpus))
 
 
 def mpi_environment(spec: JobSpec, facts: Facts, environ: Mapping[str, str]) -> dict[str, str]:

@@ -21,6 +21,11 @@ def squeue(user: str) -> list[str]:
     return ["squeue", "--noheader", f"--user={user}", "--states=all", f"--format={QUEUE_FORMAT}"]
 
 
+def srun_help() -> list[str]:
+    """Asks srun and its plugins, not the controller."""
+    return ["srun", "--help"]
+
+
 def sacct(job_ids: Sequence[str]) -> list[str]:
     jobs = f"--jobs={','.join(job_ids)}"
     fields = f"--format={ACCOUNTING_FIELDS}"

@@ -38,8 +38,10 @@ from headrace.engines.slurm.asking import (
     contract_of,
     elements_of,
     indices_of,
+    needs_pyxis,
     notes_on,
     require_possible,
+    require_pyxis,
     with_grace,
 )
 from headrace.engines.slurm.call import Call
@@ -149,7 +151,7 @@ class SlurmEngine:
         earlier = [one.submission for one in self._index.by_token(token)]
         if earlier:
             return _submitted(earlier, ())
-        require_possible(spec, self.facts)
+        self._require_possible(spec)
         request, dependency = self._fitting_request(spec), self._dependency(spec)
         runs = self._setting.runs
         number = folders.claim_number(runs, self._index.last_number())
@@ -187,6 +189,11 @@ class SlurmEngine:
         earlier = (RunDir(self._setting.runs / one.row.id) for one in known)
         begun = islice((run for run in earlier if run.attempts()), _EARLIER)
         return notes_on(spec, self.facts, measured(begun))
+
+    def _require_possible(self, spec: JobSpec) -> None:
+        require_possible(spec, self.facts)
+        if needs_pyxis(spec):
+            require_pyxis(spec, self._setting.call(commands.srun_help()))
 
     def _fitting_request(self, spec: JobSpec) -> Request:
         """Raise ``UnknownPartition`` or ``NeverFits``, and only by what the cluster is now."""
@@ -256,7 +263,7 @@ class SlurmEngine:
 
     def dry_run(self, spec: JobSpec, *, who: Caller) -> Batch:
         """The script and the command, to the letter, but for the number that is not taken yet."""
-        require_possible(spec, self.facts)
+        self._require_possible(spec)
         request, number = self._fitting_request(spec), self._index.last_number() + 1
         (element, *_) = elements_of(
             spec,
