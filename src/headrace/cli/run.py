@@ -53,6 +53,11 @@ def run(
     priority: Annotated[Text, _flag("priority", "Higher starts earlier.")] = None,
     framework: Annotated[Text, _flag("framework", "torch or none.")] = None,
     workdir: Annotated[Text, _flag("workdir", "Folder to run in.")] = None,
+    snapshot: Annotated[
+        bool | None,
+        typer.Option("--snapshot/--no-snapshot", help="Run a copy of the code as it is now."),
+    ] = None,
+    modules: Annotated[Texts, _flag("modules", "Environment modules: a,b; repeatable.")] = None,
     setup: Annotated[Text, _flag("setup", "Shell text that runs once a node before.")] = None,
     env: Annotated[Texts, _flag("env", "NAME=VALUE for the ranks; may be repeated.")] = None,
     secrets: Annotated[Texts, _flag("secrets", "Variable to pass on unseen; repeatable.")] = None,
@@ -88,6 +93,7 @@ def run(
     headrace run --gpus-per-node 8 --time 2h -- python train.py --lr 3e-4
     """
     overrides = {
+        "modules": [name for text in modules or () for name in text.split(",")],
         **{key: value for key, value in context.params.items() if key in _PLAIN},
         **{dotted: context.params[key] for key, dotted in _DOTTED.items()},
         "env": _pairs("env", env),
@@ -115,7 +121,17 @@ def run(
 
 _PLAIN = (
     *("name", "nodes", "gpus_per_node", "ranks_per_node", "cpus_per_rank", "memory", "time"),
-    *("priority", "framework", "workdir", "setup", "secrets", "array", "account", "partition"),
+    *(
+        "priority",
+        "framework",
+        "workdir",
+        "snapshot",
+        "setup",
+        "secrets",
+        "array",
+        "account",
+        "partition",
+    ),
     *("qos", "reservation", "constraint", "image"),
 )
 _DOTTED = {

@@ -46,6 +46,7 @@ _SUBMIT_S = 600.0
 _EXPLAIN_S = 300.0
 _LONG_POLL_S = 25.0
 _TAIL_LINES = 5
+_SNAPSHOT = "snapshot: true"
 _OF_A_RUN = ("HEADRACE_RUN_ID", "HEADRACE_RUN_DIR", "HEADRACE_CHANNEL_FD", "HEADRACE_ATTEMPT")
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid
@@ -134,15 +135,29 @@ class Client:
     ) -> Submitted:
         """``job``: YAML with absolute paths. ``script``: the text of its batch script, if it has
         one. ``token``: the same for every try."""
-        body = {
-            "token": token or secrets.token_hex(16),
-            "job": job,
-            "environment": dict(environment),
-            "script": script,
-        }
-        return decode(self._ask("POST", "/v1/runs", body, timeout_s=_SUBMIT_S), Submitted)
+        token = token or secrets.token_hex(16)
+
+        def submit(job: str) -> Submitted:
+            body = {
+                "token": token,
+                "job": job,
+                "environment": dict(environment),
+                "script": script,
+            }
+            return decode(self._ask("POST", "/v1/runs", body, timeout_s=_SUBMIT_S), Submitted)
+
+        if _SNAPSHOT not in job:
+            return submit(job)
+        from headrace.control.code import with_code
+
+        return with_code(job, Path(self.runs_folder()), token, submit)
 
     def dry_run(self, job: str) -> Order:
+        """Nothing is copied: with ``snapshot`` the folder shown is the one that would be."""
+        if _SNAPSHOT in job:
+            from headrace.control.code import without_code
+
+            job = without_code(job)
         return decode(self._ask("POST", "/v1/dry-run", {"job": job}), Order)
 
     def runs(self, *, ended: bool) -> list[RunRow]:

@@ -10,6 +10,8 @@ from tests.unit.spec.test_errors_of_job_files import CASES
 
 from headrace.cli.main import main
 from headrace.control.environment import submitted_environment
+from headrace.engines.contract import Submitted
+from headrace.spec import read_submitted
 
 
 def holding(text: str) -> Callable[[Path], object]:
@@ -80,6 +82,39 @@ def test_a_wrong_command_line_is_three_lines_and_exit_2(
     assert found.err.startswith(said)
     assert len(found.err.splitlines()) == 3
     assert (found.status, found.out) == (2, "")
+
+
+class Door:
+    """Takes a submission and goes."""
+
+    job = ""
+
+    def submit(self, job: str, environment: object, *, script: str | None) -> Submitted:
+        Door.job = job
+        return Submitted(id="a-1", runs=("a-1",))
+
+
+@pytest.mark.parametrize(
+    ("words", "snapshot", "modules"),
+    [
+        ([], True, ("openmpi",)),
+        (["--no-snapshot", "--modules", "cuda/12.4,openmpi"], False, ("cuda/12.4", "openmpi")),
+        (["--snapshot", "--modules", "a", "--modules", "b,c"], True, ("a", "b", "c")),
+    ],
+)
+def test_flags_of_the_code_and_its_modules_override_the_job_file(
+    words: list[str],
+    snapshot: bool,
+    modules: tuple[str, ...],
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("headrace.cli.connection.connect", Door)
+    (place / "job.yaml").write_text("run: x\nsnapshot: true\nmodules: [openmpi]\n")
+    assert Outcome(capsys, "run", "job.yaml", *words).out == "a-1\n"
+    found = read_submitted(Door.job)
+    assert (found.snapshot, found.modules) == (snapshot, modules)
 
 
 def test_ranks_inherit_what_can_be_written_as_text() -> None:

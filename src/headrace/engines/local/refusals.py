@@ -16,15 +16,7 @@ from headrace.spec.image import refusal_of
 if TYPE_CHECKING:
     from headrace.spec.job import JobSpec
 
-REFUSED_FIELDS = (
-    *(
-        "image: docker://...",
-        "constraint",
-        "framework",
-        "restart.on: time",
-        "snapshot",
-    ),
-)
+REFUSED_FIELDS = ("image: docker://...", "constraint", "framework", "restart.on: time")
 _FRAMEWORKS = ("torch", "none")
 
 
@@ -99,8 +91,8 @@ def require_possible(spec: "JobSpec", site: Site) -> None:
         raise FieldRefused(
             "snapshot",
             "true",
-            why="the local engine runs the code where it lies",
-            remedy="remove snapshot; git worktree makes a copy of your own to run in",
+            why="the daemon copies no code: who submits does, as headrace run and Executor do",
+            remedy="submit by them, or a job whose workdir is a copy of your own",
         )
     if spec.account is not None and not site.accounts:
         raise FieldRefused(

@@ -13,11 +13,11 @@ from headrace.core.order import Order, RestartPolicy
 from headrace.core.records import replace, sync_folder, write_record
 from headrace.core.rundir import RunDir, read_events
 from headrace.core.states import State
+from headrace.engines.code import running_in, taken
 from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
 from headrace.engines.slurm import commands, grace
 from headrace.engines.slurm.call import Call, call
-from headrace.engines.slurm.code import taken
 from headrace.engines.slurm.facts import Facts, addresses, facts_of
 from headrace.engines.slurm.folders import (
     next_attempt,
@@ -88,7 +88,7 @@ def as_submitted(run: RunDir, asked: Submission) -> JobSpec:
     """With the copy of its code, if there is one, as the folder it runs in."""
     spec = read_submitted(run.job.read_text())
     copy = taken(family_folder(run.root.parent, asked))
-    return spec if copy is None else spec.model_copy(update={"workdir": Path(copy.workdir)})
+    return spec if copy is None else running_in(spec, copy)
 
 
 def job_id_of(environ: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from headrace.core.order import StopRequest
 from headrace.core.records import write_record
 from headrace.core.rundir import RunDir
 from headrace.core.states import State
+from headrace.engines import code
 from headrace.engines.contract import (
     Acted,
     Batch,
@@ -32,7 +33,7 @@ from headrace.engines.local.index import Index, Indexed
 from headrace.engines.local.rows import row_of
 from headrace.engines.local.submission import Submission, commit
 from headrace.engines.local.usage import Holding, spent
-from headrace.engines.slurm import code, commands, folders
+from headrace.engines.slurm import commands, folders
 from headrace.engines.slurm.asking import (
     REFUSED_FIELDS,
     contract_of,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.engines.slurm import code
-from headrace.engines.slurm.code import CodeTooLarge, take, taken
+from headrace.engines import code
+from headrace.engines.code import CodeTooLarge, take, taken
 
 
 def git(folder: Path, *words: str) -> str:
@@ -76,7 +76,7 @@ def test_a_folder_with_data_in_it_is_refused_and_the_largest_files_are_named(
     with pytest.raises(CodeTooLarge) as caught:
         take(top, tmp_path / "run", apart_from=tmp_path / "run")
     assert str(caught.value) == (
-        f"error HR-SLURM-008: {top} is too large for a snapshot: 2 files, 3 MiB\n"
+        f"error HR-ENGINE-004: {top} is too large for a snapshot: 2 files, 3 MiB\n"
         "  why: at most 20000 files and 2 MiB are copied; the largest are corpus.bin (3 MiB), "
         "train.py (0 MiB)\n"
         "  fix: name data and results in .gitignore, or move them; or leave snapshot out"

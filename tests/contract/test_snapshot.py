@@ -1,4 +1,4 @@
-"""On Slurm, a run that is queued again runs the code of its submission."""
+"""A run that is queued again runs the code of its submission."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,9 @@ import pytest
 from tests.contract.places import Place, place_of
 from tests.integration.site import until
 
-from headrace.engines.slurm.code import CodeTooLarge, taken
+from headrace.core.order import Order
+from headrace.core.records import read_record
+from headrace.engines.code import CodeTooLarge, taken
 
 PROGRAM = """
 import pathlib, sys, time
@@ -18,9 +20,11 @@ while not pathlib.Path(sys.argv[1]).exists():
 """
 
 
-@pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with place_of("fake-22.05", tmp_path_factory.mktemp("p"), None) as found:
+@pytest.fixture(params=["local", "fake-22.05"])
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    with place_of(request.param, tmp_path_factory.mktemp("p"), None) as found:
         yield found
 
 
@@ -39,9 +43,10 @@ def test_a_run_that_is_queued_again_runs_the_code_of_its_submission(
     (row,) = place.end(run_id)
     assert (row.state, row.attempts) == ("COMPLETED", 2)
     assert "second" not in place.log(run_id)
-    found = taken(place.folder_of(run_id).root)
+    order = read_record(place.folder_of(run_id).order, Order)
+    found = taken(Path(order.workdir).parent)
     assert found is not None
-    assert (found.source, found.commit) == (str(tmp_path), None)
+    assert (found.source, found.commit, found.workdir) == (str(tmp_path), None, order.workdir)
 
 
 def test_a_folder_too_large_for_a_snapshot_leaves_no_run_behind(

@@ -9,10 +9,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.core.errors import Refused
 from headrace.core.process import CommandFailed, run
 from headrace.core.records import Record, read_record, write_record
+
+if TYPE_CHECKING:
+    from headrace.spec.job import JobSpec
 
 SIZE_MAX_BYTES, FILES_MAX = 256 << 20, 20_000
 _SHOWN = 3
@@ -34,7 +38,7 @@ class Code(Record, frozen=True, kw_only=True):
 class CodeTooLarge(Refused):
     """The folder holds more than code."""
 
-    code = "HR-SLURM-008"
+    code = "HR-ENGINE-004"
 
     def __init__(self, source: Path, sizes: list[tuple[int, str]]) -> None:
         total = sum(size for size, _ in sizes)
@@ -82,6 +86,13 @@ def taken(folder: Path) -> Code | None:
         return read_record(folder / "code.json", Code)
     except FileNotFoundError:
         return None
+
+
+def running_in(spec: "JobSpec", copy: Code) -> "JobSpec":
+    """The job, run in the copy. Its image may not be in there and stays where it is."""
+    found = {"workdir": Path(copy.workdir)}
+    image = spec.image and str(spec.workdir / spec.image)
+    return spec.model_copy(update=found | {"image": image})
 
 
 def _names(source: Path, *, git: bool) -> Iterator[str]:
