@@ -230,6 +230,26 @@ class Pool:
         for grant in grants:
             self._move(grant.nodes, grant.take, add)
 
+    def give_all(self, back: Iterable[Grants]) -> None:
+        """``give`` for many: those that took the same of different nodes are one.
+
+        A node that gave the same to several is in as many layers.
+        """
+        layers_of: dict[tuple[int, ...], list[int]] = {}
+        for grants in back:
+            for nodes, _, take in grants:
+                layers = layers_of.setdefault(take, [])
+                for index, layer in enumerate(layers):
+                    layers[index] = layer | nodes
+                    nodes &= layer  # what is left goes into the next layer
+                    if not nodes:
+                        break
+                else:
+                    layers.append(nodes)
+        for take, layers in layers_of.items():
+            for layer in layers:
+                self._move(layer, take, add)
+
     def holds(self, grants: Grants) -> bool:
         """Whether all of the grants is free."""
         return all(

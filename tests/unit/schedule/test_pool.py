@@ -1,6 +1,8 @@
 """``headrace.schedule.pool``: sets of nodes, what fits, taking and giving."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.schedule.cluster import NodeSpec
 from headrace.schedule.pool import Grant, Pool, Shape, lowest, node_set, numbers, slices_of
@@ -86,6 +88,17 @@ def test_what_is_given_back_is_what_was_taken() -> None:
     assert free.room(shape, EVERYWHERE) == 0
     free.give(grants)
     assert free.levels == before
+
+
+@given(st.lists(st.tuples(st.integers(1, 255), st.integers(1, 2)), max_size=12))
+def test_given_back_all_at_once_is_as_given_back_one_by_one(runs: list[tuple[int, int]]) -> None:
+    at_once = pool(*(gpu_node(str(number), ("h100", 4)) for number in range(8)))
+    back = [(Grant(nodes, 1, (0, 0, gpus)),) for nodes, gpus in runs]
+    one_by_one = at_once.copy()
+    for grants in back:
+        one_by_one.give(grants)
+    at_once.give_all(back)
+    assert at_once.levels == one_by_one.levels
 
 
 def test_a_copy_is_its_own() -> None:

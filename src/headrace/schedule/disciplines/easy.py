@@ -121,18 +121,18 @@ class Easy:
         counting = not edges_s and not pool.kinds.any_divisible
         missing = head.least - pool.room(head.demand.shape, head.demand.allowed)
         ends = scheduler.ends
-        position, count = 0, len(ends)
+        given, position, count = 0, 0, len(ends)
         while position < count or edges_s:
             time_s = ends[position].end_s if position < count else inf
             if edges_s and edges_s[0] < time_s:
                 yield edges_s.pop(0)
                 continue
             while position < count and ends[position].end_s <= time_s:
-                grants = ends[position].grants
-                pool.give(grants)
-                missing -= sum(grant.nodes.bit_count() for grant in grants)
+                missing -= ends[position].slices
                 position += 1
             if not counting or missing <= 0 or position == count:
+                pool.give_all(one.grants for one in ends[given:position])
+                given = position
                 yield max(time_s, now_s)
                 if counting:
                     missing = head.least - pool.room(head.demand.shape, head.demand.allowed)
