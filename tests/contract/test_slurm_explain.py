@@ -1,5 +1,6 @@
 """What explain says on Slurm comes true; sites that tell less are explained with what they tell."""
 
+import getpass
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,11 @@ from tests.integration.virtual import Virtual
 
 from headrace.control.cluster import cluster_door
 from headrace.core.states import State
+from headrace.engines.slurm.errors import NotDone
 from headrace.schedule.change import Change
 from headrace.schedule.explain import Explanation
 from headrace.schedule.reason import LimitHit, Resources
-from headrace.testing.fake_slurm import FakeSlurm
+from headrace.testing.fake_slurm import RELEASES, FakeSlurm
 
 HOUR_S = 3600.0
 
@@ -111,3 +113,34 @@ def test_a_site_without_accounting_and_priorities_says_what_is_missing(tmp_path:
     assert len([words for words in slurm.calls() if "--test-only" in words]) == len(tests)
     for run_id in (waits, hold):
         place.door.cancel(run_id, now=True)
+
+
+@pytest.mark.parametrize("release", [RELEASES[0], RELEASES[-1]])
+def test_accounts_are_shown_with_shares_and_usage(tmp_path: Path, release: str) -> None:
+    slurm = FakeSlurm(tmp_path / "slurm", release=release)
+    door = cluster_door(slurm.environ(environ_of(tmp_path)))
+    account, own = door.accounts()
+    assert (account.account, account.depth, account.shares, account.promised) == ("lab", 0, 3, 0.6)
+    assert (own.user, own.depth, own.shares) == (getpass.getuser(), 1, None)
+    assert own.cpu_hours == 1.5
+
+
+def test_a_site_without_accounting_has_no_accounts_to_show(tmp_path: Path) -> None:
+    slurm = FakeSlurm(tmp_path / "slurm", accounting=False)
+    with pytest.raises(NotDone, match="this Slurm has no accounting"):
+        cluster_door(slurm.environ(environ_of(tmp_path))).accounts()
+
+
+@pytest.mark.slow
+def test_accounts_of_a_real_site_are_a_tree_and_what_runs_is_used(real: Place) -> None:
+    real.end(real.submit("sleep", "2", memory="300M", account="lab1").id)
+
+    def used() -> bool:
+        found = {(one.account, one.user): one for one in real.door.accounts()}
+        assert {("lab1", None), ("lab2", None)} <= set(found)
+        first, second = found["lab1", None], found["lab2", None]
+        assert (first.shares, second.shares, first.depth) == (3, 1, 0)
+        assert first.promised == pytest.approx(3 * (second.promised or 0.0))
+        return first.used > 0.0
+
+    until(used, 60.0)

@@ -17,7 +17,8 @@ def accounts(
 ) -> None:
     """Show accounts and users with their shares: the part PROMISED, and the part USED lately.
 
-    USED is what fair share goes by: older usage counts less. Hours are of all times.
+    USED is what fair share goes by: older usage counts less. Hours are of all times; on Slurm they
+    fade as well.
     """
     from headrace.cli.connection import connect
 

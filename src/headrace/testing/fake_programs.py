@@ -346,7 +346,8 @@ def show_limits(site: Site, rest: Sequence[str]) -> None:
             f"ClusterName=fake Account={account} UserName={who} Partition= Priority=0 ID=1 "
             f"SharesRaw/Norm/Level/Factor={shares} UsageRaw/Norm/Efctv=815.5/0.49/0.49 "
             f"ParentAccount={parent} {since} DefAssoc=No GrpJobs=N({running}) GrpTRES=cpu=N(0),"
-            f"node=N(0) GrpWall=N(2.26) MaxJobs={f'9({running})' if who else ''} MaxWallPJ="
+            "node=N(0) GrpTRESMins=cpu=N(90) GrpWall=N(2.26) "
+            f"MaxJobs={f'9({running})' if who else ''} MaxWallPJ="
         )
     say(
         "QOS Records\nQOS=normal(1) UsageRaw=815.5 GrpJobs=N(0) MaxWallPJ=1440 Priority=100 "

@@ -59,6 +59,11 @@ def show_limits(user: str, qos: Sequence[str]) -> list[str]:
     return ["scontrol", "--oneliner", "show", "assoc_mgr", *which]
 
 
+def show_accounts(user: str) -> list[str]:
+    """All accounts, and the user in them."""
+    return ["scontrol", "--oneliner", "show", "assoc_mgr", f"users={user}", "flags=assoc"]
+
+
 def sprio(job_ids: Sequence[str]) -> list[str]:
     """``job_ids``: of arrays their own; none is all that wait."""
     jobs = [f"--jobs={','.join(job_ids)}"] if job_ids else []

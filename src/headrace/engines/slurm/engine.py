@@ -62,6 +62,7 @@ from headrace.engines.slurm.poll import FRESH_S, Poller
 from headrace.engines.slurm.reservations import parse_reservations
 from headrace.engines.slurm.room import require_room
 from headrace.engines.slurm.script import Host, dependency_of, make_script
+from headrace.engines.slurm.shares import parse_shares
 from headrace.engines.slurm.view import Run, View
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
@@ -326,11 +327,13 @@ class SlurmEngine:
         )
 
     def shares(self, *, who: Caller) -> list[Share]:
-        raise NotDone(
-            "the tree of shares is not shown here",
-            why="on Slurm it is kept by the site's accounting",
-            remedy="sshare --all",
-        )
+        if not self.facts.accounting:
+            raise NotDone(
+                "there are no accounts to show",
+                why="this Slurm has no accounting, and so neither accounts nor shares",
+                remedy="an admin can set it up: AccountingStorageType in slurm.conf",
+            )
+        return parse_shares(self._setting.call(commands.show_accounts(who.name)), who.name)
 
     def nodes(self) -> list[Capacity]:
         return self.facts.capacities()
