@@ -16,6 +16,7 @@ from headrace.control.executor.errors import (
     FunctionRaised,
     NotPicklable,
     NotSubmitted,
+    ResultsGone,
     ResultUnreadable,
     RunCancelled,
     RunLost,
@@ -191,3 +192,21 @@ def test_calls_that_share_a_run_have_a_result_each(executor: Executor, place: Pl
     assert sorted(row.state for row in rows) == ["COMPLETED", "COMPLETED", "FAILED"]
     again = Executor(environ=place.environ).attach(str(rows[0].array_id))
     assert [job.exception(TIMEOUT_S) is None for job in again] == [True, True, False, True, True]
+
+
+def test_the_folder_of_calls_goes_when_all_results_have_come_and_stays_when_one_has_not(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Executor(environ=place.environ, time="10m") as good:
+        job = good.submit(divide, 6, b=4)
+    assert (job.result(), good.folder.exists()) == (1.5, False)
+    with pytest.raises(ResultsGone, match="keep=True"):
+        Executor(environ=place.environ).attach(job.job_id)
+    assert place.end(job.job_id)[0].state == "COMPLETED"
+    with Executor(environ=place.environ, time="10m") as bad:
+        jobs = bad.map_array(divide, [1, 1], [0, 1])
+    assert "calls without a result: 1" in caplog.text
+    assert str(bad.folder) in caplog.text
+    again = Executor(environ=place.environ).attach(jobs[1].job_id)
+    assert [one.result(TIMEOUT_S) for one in again] == [1.0]
+    assert isinstance(jobs[0].exception(), ZeroDivisionError)

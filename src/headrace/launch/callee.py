@@ -3,7 +3,7 @@
 Calls of the file are made CHUNK at a time, one after the other: in an array, element i makes the
 i-th chunk of them. The outcome of each is on disk before the next begins. A rank that is started
 again passes over the calls that all ranks have answered, so that a call gives one result however
-often its run is queued again.
+often its run is queued again; once all results are taken the file is gone.
 
 A function whose training session was stopped has not been answered, whatever it returned, nor has
 one that raises after it was told to leave. On SIGTERM a callable with a method ``checkpoint`` says
@@ -43,6 +43,9 @@ _LEAVE_S = 2.0
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     path, chunk = Path(arguments[0]), int(arguments[1])
+    if not path.exists() and int(environ.get("HEADRACE_ATTEMPT", 0)):
+        sys.stderr.write("headrace: the results of earlier attempts have been taken\n")
+        return 0
     contents = read_contents(path)
     sys.path[:] = dict.fromkeys((*contents.import_path, *sys.path))
     if contents.python != sys.version_info[:2]:

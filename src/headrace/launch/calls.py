@@ -235,7 +235,8 @@ def _write(path: Path, fill: Callable[[IO[bytes]], bool]) -> bool:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    with contextlib.suppress(FileNotFoundError):  # who waited for it may have taken all away
+        sync_folder(path.parent)
     return done
 
 

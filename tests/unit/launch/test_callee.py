@@ -6,7 +6,7 @@ import pytest
 
 from headrace.core.events import StopAsked
 from headrace.core.rundir import EventWriter, RunDir
-from headrace.launch.callee import is_answered, make
+from headrace.launch.callee import is_answered, main, make
 from headrace.launch.calls import (
     Call,
     make_folders,
@@ -41,6 +41,12 @@ def test_a_call_that_has_been_answered_is_not_made_again(calls: Path, tmp_path: 
     assert make(calls, 0, {"HEADRACE_ATTEMPT": "1"}) == 0
     assert seen.read_text() == "once"
     assert outcome(calls, "0.0.0-1") == "once"
+
+
+def test_a_run_that_comes_back_after_its_results_were_taken_ends_well(calls: Path) -> None:
+    assert main([str(calls), "1"], {"HEADRACE_ATTEMPT": "1"}) == 0
+    with pytest.raises(FileNotFoundError):
+        main([str(calls), "1"], {})
 
 
 def test_a_call_that_only_some_ranks_answered_is_made_again_by_all(calls: Path) -> None:

@@ -3,9 +3,10 @@
 import difflib
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import Self
 
-from headrace.core.errors import HeadraceError, Refused, UsageError
+from headrace.core.errors import HeadraceError, NotFound, Refused, UsageError
 from headrace.core.states import State
 from headrace.launch.calls import Unpicklable
 
@@ -136,6 +137,21 @@ class SeveralResults(UsageError):
             f"{job_id} has {ranks} results",
             why="each of its ranks calls the function",
             remedy="job.results() gives them all, by rank",
+        )
+
+
+class ResultsGone(NotFound):
+    """``attach`` to a run whose executor has given out all results and removed their folder."""
+
+    code = "HR-EXECUTOR-010"
+
+    def __init__(self, job_id: str, folder: Path) -> None:
+        super().__init__(
+            f"the results of {job_id} are gone",
+            why=f"{folder} was removed: its executor had handed out all results when it was shut "
+            "down",
+            remedy="Executor(keep=True) keeps them; what the run has printed is in headrace logs "
+            + job_id,
         )
 
 

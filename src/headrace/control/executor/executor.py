@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import sys
 import threading
 import time
@@ -22,7 +23,11 @@ from headrace.control.choice import engine_of
 from headrace.control.connection import connect
 from headrace.control.door import Door
 from headrace.control.environment import submitted_environment
-from headrace.control.executor.errors import NotPicklable, ParameterNotHonoured
+from headrace.control.executor.errors import (
+    NotPicklable,
+    ParameterNotHonoured,
+    ResultsGone,
+)
 from headrace.control.executor.job import Job
 from headrace.control.executor.parameters import PARALLELISM, job_fields, require_known
 from headrace.control.executor.watch import Watch
@@ -47,7 +52,9 @@ _log = logging.getLogger("headrace.executor")
 
 
 class Executor(concurrent.futures.Executor):
-    """``folder``: where calls and results lie, visible to all nodes; by default beside the runs.
+    """``folder``: where calls and results lie, visible to all nodes; by default beside the runs. A
+    new one in there is ``folder`` of the executor; it goes once all results have come and the
+    executor is shut down, unless told to ``keep`` it.
 
     ``engine``: local, slurm, or what this host has; submitit's name for it is ``cluster``.
     ``parameters``: of the runs, as in ``update_parameters``. ``environ``: says which daemon or
@@ -61,6 +68,7 @@ class Executor(concurrent.futures.Executor):
         engine: str | None = None,
         cluster: str | None = None,
         environ: Mapping[str, str] | None = None,
+        keep: bool = False,
         **parameters: object,
     ) -> None:
         if cluster == "debug":
@@ -74,14 +82,15 @@ class Executor(concurrent.futures.Executor):
         self._environ = given | {"HEADRACE_ENGINE": chosen} if chosen else given
         self.engine = engine_of(self._environ)
         self._doors = threading.local()
-        self._calls = _calls_folder(folder or Path(self._door().runs_folder()) / ".calls")
+        self.folder = _calls_folder(folder or Path(self._door().runs_folder()) / ".calls")
         self._lock = threading.RLock()
         self._next = 0
         self._batch: list[tuple[Job[Any], Call]] | None = None
         self._noted: set[str] = set()
+        self._keep = keep
         self._shut = False
         self._watches: dict[Path, Watch] = {}
-        self._watch = self._watch_of(self._calls)
+        self._watch = self._watch_of(self.folder)
         self.parameters: dict[str, Any] = {}
         self.update_parameters(**parameters)
 
@@ -180,8 +189,8 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             number = self._next
             self._next += len(calls)
-        path = self._calls / f"{number}.calls"
-        make_folders(self._calls)
+        path = self.folder / f"{number}.calls"
+        make_folders(self.folder)
         spec = self._spec(calls, path, chunk)
         try:
             write_calls(path, calls)
@@ -228,13 +237,17 @@ class Executor(concurrent.futures.Executor):
     # --- later --------------------------------------------------------------------------------
 
     def attach(self, job_id: str) -> list[Job[Any]]:
-        """The jobs of a run or an array that an executor, also of another process, submitted."""
+        """The jobs of a run or an array that an executor, also of another process, submitted.
+
+        Raise ``ResultsGone``."""
         rows = self._door().find(job_id)
         found = {
             row.id: read_submitted((Path(row.run_dir) / "job.yaml").read_text()) for row in rows
         }
         calls = {_calls_of(row.id, found[row.id]) for row in rows}
         path, chunk = calls.pop()  # an array has one file of calls
+        if not path.exists():
+            raise ResultsGone(job_id, path.parent)
         watch, total = self._watch_of(path.parent), len(read_contents(path).calls)
         jobs = []
         for row in rows:
@@ -249,8 +262,8 @@ class Executor(concurrent.futures.Executor):
         return jobs
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more. ``wait`` for all jobs, after having cancelled them if so asked; without
-        both the runs go on by themselves."""
+        """Take no more. ``wait`` for all jobs, after having cancelled them if so asked, and remove
+        the folder if all results have come; without both the runs go on by themselves."""
         with self._lock:
             self._shut = True
         for watch in self._watches.values():
@@ -258,6 +271,16 @@ class Executor(concurrent.futures.Executor):
                 watch.cancel_all()
             for job in watch.open_jobs() if wait else ():
                 job.wait()
+        if wait and not self._keep:
+            self._clear()
+
+    def _clear(self) -> None:
+        self._watch.rest()
+        left = self._watch.undelivered()
+        if not left:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif self.folder.exists():
+            _log.warning("calls without a result: %d; all are kept in %s", left, self.folder)
 
     def __exit__(
         self,

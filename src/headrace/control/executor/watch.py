@@ -65,6 +65,7 @@ class Watch:
         self._patience_s = patience_s
         self._changed = threading.Condition()
         self._open: dict[int, Job[Any]] = {}
+        self._undelivered: set[int] = set()
         self._thread: threading.Thread | None = None
         self._fresh: list[int] = []
         self._seen: set[str] = set()
@@ -79,6 +80,7 @@ class Watch:
         with self._changed:
             added = {job.number: job for job in jobs}
             self._open |= added
+            self._undelivered |= set(added)
             self._fresh.extend(added)
             if self._thread is None and self._open:
                 self._thread = threading.Thread(
@@ -96,6 +98,19 @@ class Watch:
     def open_jobs(self) -> list[Job[Any]]:
         with self._changed:
             return list(self._open.values())
+
+    def undelivered(self) -> int:
+        """How many jobs so far have not got their values."""
+        with self._changed:
+            return len(self._undelivered)
+
+    def rest(self) -> None:
+        """Wait until no more files are looked at, which is soon once no job is open."""
+        with self._changed:
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def state_of(self, job: Job[Any]) -> State:
         return self._states.get(job.job_id, State.PENDING)
@@ -194,6 +209,8 @@ class Watch:
                 job.become_error(ResultUnreadable(job.job_id, why))
             else:
                 job.become_values(values)
+                with self._changed:
+                    self._undelivered -= set() if job.cancelled() else {job.number}
         self._forget(job)
 
     def _forget(self, job: Job[Any]) -> None:
