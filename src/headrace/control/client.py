@@ -150,7 +150,8 @@ class Client:
             return submit(job)
         from headrace.control.code import with_code
 
-        return with_code(job, Path(self.runs_folder()), token, submit)
+        folder = Path(self.runs_folder())
+        return with_code(job, folder, token, submit, lambda: self.runs(ended=False))
 
     def dry_run(self, job: str) -> Order:
         """Nothing is copied: with ``snapshot`` the folder shown is the one that would be."""

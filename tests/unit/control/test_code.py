@@ -7,7 +7,9 @@ import pytest
 
 from headrace.control.code import with_code
 from headrace.core.errors import Refused
-from headrace.engines.contract import Submitted
+from headrace.core.states import State
+from headrace.engines.contract import RunRow, Submitted
+from headrace.schedule.request import Request
 from headrace.spec import JobSpec, make, read_submitted, to_yaml
 
 
@@ -17,10 +19,11 @@ class Queue:
     def __init__(self, runs: Path) -> None:
         self.runs = runs
         self.taken: list[JobSpec] = []
+        self.going: list[RunRow] = []
 
     def submit(self, folder: Path, token: str) -> JobSpec:
         job = to_yaml(make(cwd=folder, command=("true",), snapshot="true", image="model.sif"))
-        with_code(job, self.runs, token, self._take)
+        with_code(job, self.runs, token, self._take, lambda: self.going)
         return self.taken[-1]
 
     def _take(self, job: str) -> Submitted:
@@ -64,10 +67,47 @@ def test_a_copy_goes_with_its_run_directory_and_with_a_submission_that_is_refuse
     shutil.rmtree(queue.runs / "job-1")
     queue.submit(folder, "c")
     assert (first.workdir.exists(), second.workdir.exists()) == (False, True)
+    (queue.runs / "job-2").rename(queue.runs / "job-2_4")
+    queue.submit(folder, "e")
+    assert second.workdir.exists()
 
     def refuse(job: str) -> Submitted:
         raise Refused("no", why="it is", remedy="none")
 
+    job = to_yaml(second.model_copy(update={"snapshot": True}))
     with pytest.raises(Refused):
-        with_code(to_yaml(second.model_copy(update={"snapshot": True})), queue.runs, "d", refuse)
+        with_code(job, queue.runs, "d", refuse, lambda: ())
     assert not (queue.runs / ".code/d").exists()
+
+
+def test_the_copy_of_a_run_that_waits_without_a_directory_stays(queue: Queue, folder: Path) -> None:
+    first = queue.submit(folder, "a")
+    (queue.runs / "job-1").rmdir()
+    queue.going = [waiting("job-1_3", "job-1")]
+    queue.submit(folder, "b")
+    assert first.workdir.exists()
+    queue.going = []
+    queue.submit(folder, "c")
+    assert not first.workdir.exists()
+
+
+def waiting(run_id: str, array_id: str) -> RunRow:
+    request = Request(nodes_min=1, nodes_max=1, ranks_per_node=1, cpus_per_rank=1)
+    return RunRow(
+        id=run_id,
+        name="job",
+        user="ada",
+        state=State.PENDING,
+        reason="",
+        submitted_s=0.0,
+        started_s=None,
+        ended_s=None,
+        attempts=0,
+        restarts=0,
+        exit_code=None,
+        run_dir="",
+        request=request,
+        placed=(),
+        array_id=array_id,
+        priority=0,
+    )
