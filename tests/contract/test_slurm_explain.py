@@ -132,15 +132,20 @@ def test_a_site_without_accounting_has_no_accounts_to_show(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_accounts_of_a_real_site_are_a_tree_and_what_runs_is_used(real: Place) -> None:
+def test_accounts_of_a_real_site_are_a_tree_and_what_has_run_is_used(
+    cluster: Virtual, real: Place
+) -> None:
+    cluster.slurm("sacctmgr", "-i", "add", "user", "root", "account=lab1", "fairshare=parent")
     real.end(real.submit("sleep", "2", memory="300M", account="lab1").id)
 
     def used() -> bool:
-        found = {(one.account, one.user): one for one in real.door.accounts()}
-        assert {("lab1", None), ("lab2", None)} <= set(found)
-        first, second = found["lab1", None], found["lab2", None]
-        assert (first.shares, second.shares, first.depth) == (3, 1, 0)
-        assert first.promised == pytest.approx(3 * (second.promised or 0.0))
-        return first.used > 0.0
+        lab1, own, lab2 = real.door.accounts()
+        assert [(one.account, one.user) for one in (lab1, own, lab2)] == [
+            ("lab1", None),
+            ("lab1", "root"),
+            ("lab2", None),
+        ]
+        assert (lab1.promised, own.promised, lab2.promised) == (0.6, None, 0.2)
+        return own.used == lab1.used > 0.0
 
     until(used, 60.0)
