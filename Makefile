@@ -15,9 +15,10 @@ test: .venv/ready lint type ## Lint, types, import contracts, and every test but
 slow: .venv/ready ## Heavy tests: whole demo runs, storms
 	$(BIN)/python -m pytest -m "slow and not chaos" --timeout 1200
 
-chaos: .venv/ready ## Kill a daemon 200 times under 300 runs, a Slurm run in 11 ways 10 times; root; hours
+chaos: .venv/ready ## Kill a daemon 200 times under 300 runs, a Slurm run in 11 ways 10 times, twice; root; hours
 	$(BIN)/python -m pytest tests/property --hypothesis-profile fresh --timeout 3600
 	$(BIN)/python -m pytest -m chaos --timeout 3600
+	$(BIN)/python -m tests.contract.recovery --times 10 --out slurm-recovery.md
 
 lint: .venv/ready ## Style, import contracts, file sizes
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import pytest
 from tests.integration.machine import User
 from tests.integration.virtual import Virtual, no_cluster, virtual_cluster
 
+from headrace.cluster.bringup import boxes
 from headrace.core.process import marked
 
 pytestmark = pytest.mark.slow
@@ -133,6 +134,16 @@ def test_a_node_without_power_and_one_without_a_cable_are_down_and_come_back(
     eventually(lambda: set(cluster.states().values()) == {"idle"}, limit_s=400)
     said = cluster.slurm("srun", "-wn2,n3", "-N2", "hostname").split()
     assert sorted(said) == ["n2", "n3"]
+
+
+def test_a_node_is_started_anew_while_the_kernel_still_has_its_old_cable(cluster: Virtual) -> None:
+    init = boxes.find_init(cluster.plan, cluster.plan.nodes[0])
+    with subprocess.Popen(["nsenter", f"--target={init}", "--net", "sleep", "60"]) as holder:
+        cluster("kill-node", "n1")
+        cluster("start-node", "n1")
+        holder.kill()
+    eventually(lambda: cluster.states()["n1"] == "idle")
+    assert cluster.slurm("srun", "-wn1", "-n1", "hostname") == "n1\n"
 
 
 def test_a_node_has_its_own_network_devices_and_processes(cluster: Virtual) -> None:

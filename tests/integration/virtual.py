@@ -60,6 +60,11 @@ class Virtual:
     def states(self) -> Mapping[str, str]:
         return dict(line.split() for line in self.slurm("sinfo", "-hNo", "%N %T").splitlines())
 
+    def told_of(self, job: str) -> str:
+        """What slurmctld wrote of a job, and of nodes."""
+        lines = (self.folder / "log/slurmctld.log").read_text().splitlines()
+        return "\n".join(line for line in lines if f"JobId={job}" in line or "node" in line.lower())
+
     @property
     def plan(self) -> Cluster:
         return read_record(self.folder / "cluster.json", Cluster)

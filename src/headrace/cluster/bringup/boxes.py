@@ -28,7 +28,12 @@ def write_scripts(cluster: Cluster, box: Box) -> None:
 
 
 def start(cluster: Cluster, box: Box) -> None:
-    """Make the box and plug it in. Its daemons come up on their own, in the background."""
+    """Make the box and plug it in. Its daemons come up on their own, in the background.
+
+    A cable that is still there is that of the box before it.
+    """
+    with contextlib.suppress(process.CommandFailed):
+        process.run(cables.unplug_command(box))
     for group in cluster.cgroups(box):
         make_cgroup(Path(group))
     log = boot_log(cluster, box)

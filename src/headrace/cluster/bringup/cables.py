@@ -27,5 +27,10 @@ def cable_commands(cluster: Cluster, box: Box, init_pid: int) -> list[list[str]]
     return commands
 
 
+def unplug_command(box: Box) -> list[str]:
+    """Both ends go at once; the kernel takes its time with the cable of a box without power."""
+    return ["ip", "link", "delete", box.link]
+
+
 def cut_command(box: Box, *, cut: bool) -> list[str]:
     return ["ip", "link", "set", box.link, "down" if cut else "up"]
