@@ -92,9 +92,11 @@ def place_of(name: str, folder: Path, cluster: Virtual | None) -> Iterator[Place
         site.write_text(f"[local]\nvirtual_nodes = {NODES}\ncpus = {NODES}\n")
         client = Client(environ, runs=folder / "runs")
         place = Place(folder, client, environ, cpus=1)
-        yield place
-        _clear(place)
-        client.stop_daemon()
+        try:
+            yield place
+        finally:
+            _clear(place)
+            client.stop_daemon()
         return
     if cluster is not None:
         environ |= {"SLURM_CONF": cluster.environ["SLURM_CONF"]}
@@ -102,8 +104,10 @@ def place_of(name: str, folder: Path, cluster: Virtual | None) -> Iterator[Place
         release = RELEASE[name.removeprefix("fake-")]
         environ = FakeSlurm(folder / "slurm", release=release).environ(environ)
     place = Place(folder, cluster_door(environ, poll_s=0.2), environ, cpus=CPUS)
-    yield place
-    _clear(place)
+    try:
+        yield place
+    finally:
+        _clear(place)
 
 
 def _clear(place: Place) -> None:

@@ -132,7 +132,7 @@ def scancel_signal(lane: Lane, run: Training) -> Iterator[float]:
 
 @contextmanager
 def a_time_limit(lane: Lane, run: Training) -> Iterator[float]:
-    until(lambda: run.events_of(StopAsked))
+    until(lambda: run.events_of(StopAsked), BUSY_S)
     yield min(time_s for time_s, _ in run.events_of(StopAsked))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.places import Place
+from tests.integration.site import until
 
 from headrace import data
 from headrace.core.events import AttemptStarted, StepMetric, decode_metric
@@ -108,7 +109,8 @@ class Training:
         return dict(sorted(found.items()))
 
     def end(self) -> dict[int, float]:
-        (row,) = self.place.end(self.id, timeout_s=END_S)
+        until(lambda: self.furthest() == STEPS, END_S)
+        (row,) = self.place.end(self.id)
         assert row.state is State.COMPLETED, row
         return self.losses()
 
