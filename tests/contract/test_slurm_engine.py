@@ -17,6 +17,7 @@ from headrace.core.errors import HeadraceError
 from headrace.core.events import CheckpointSaved
 from headrace.core.rundir import EventWriter
 from headrace.core.states import State
+from headrace.spec import make, to_yaml
 from headrace.testing.fake_slurm import FakeSlurm
 
 
@@ -100,6 +101,28 @@ def test_what_slurm_refuses_leaves_no_run_behind(site: Site) -> None:
     assert "Requested reservation is invalid" in error.value.why
     assert place.door.runs(ended=True) == []
     assert [path.name for path in Path(place.door.runs_folder()).iterdir()] == [".numbers"]
+
+
+@pytest.mark.parametrize(
+    "place", ["fake-25.11", pytest.param("real", marks=pytest.mark.slow)], indirect=True
+)
+@pytest.mark.parametrize("fields", [{}, {"array": "0-1"}])
+def test_a_job_that_slurm_took_without_saying_so_in_time_is_found(
+    place: Place, fields: dict[str, str]
+) -> None:
+    late = place.folder / "late"
+    late.mkdir()
+    program = late / "sbatch"
+    program.write_text(
+        f'#!/bin/sh\nPATH={place.environ["PATH"]} sbatch "$@" >&2\n'
+        "echo sbatch: error: Batch job submission failed: Socket timed out >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    path = f"{late}:{place.environ['PATH']}"
+    door = cluster_door(place.environ | {"PATH": path}, poll_s=0.1)
+    spec = make(cwd=place.folder, command=("true",), name="job", time="10m", **fields)
+    given = door.submit(to_yaml(spec), place.environ, token=None)
+    assert [row.state for row in place.end(given.id)] == [State.COMPLETED] * len(given.runs)
 
 
 def test_mpi_ranks_are_started_in_an_image_of_enroots_where_srun_has_pyxis(

@@ -85,6 +85,7 @@ def sbatch(site: Site, arguments: Sequence[str]) -> None:
                     "element": element,
                     "throttle": throttle,
                     "script": str(script),
+                    "command": arguments[-1],
                     "name": options.get("job-name", "sbatch"),
                     "nodes_min": int(least),
                     "nodes_max": int(most or least),
@@ -413,6 +414,7 @@ def squeue(site: Site, arguments: Sequence[str]) -> None:
             "a": "lab",
             "q": "normal",
             "r": job["reason"],
+            "o": job["command"],
         }
         say("".join(values.get(part, part) for part in re.split(r"%(\w)", options["format"])))
 

@@ -21,6 +21,11 @@ def squeue(user: str) -> list[str]:
     return ["squeue", "--noheader", f"--user={user}", "--states=all", f"--format={QUEUE_FORMAT}"]
 
 
+def squeue_scripts(user: str) -> list[str]:
+    """The batch scripts of what waits or runs, each after its job's id, an array's of the whole."""
+    return ["squeue", "--noheader", f"--user={user}", "--format=%F|%o"]
+
+
 def srun_help() -> list[str]:
     """Asks srun and its plugins, not the controller."""
     return ["srun", "--help"]

@@ -4,6 +4,7 @@ Nothing of ours runs on the login node. What is known of a run is what lies in i
 shared file system and what one squeue for all runs says; ``seeing`` says which of them counts.
 """
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -46,13 +47,20 @@ from headrace.engines.slurm.asking import (
     with_grace,
 )
 from headrace.engines.slurm.call import Call
-from headrace.engines.slurm.errors import NeverFits, NotDone, SlurmRefused, UnknownPartition
+from headrace.engines.slurm.errors import (
+    NeverFits,
+    NotDone,
+    SlurmRefused,
+    SlurmUnreachable,
+    UnknownPartition,
+)
 from headrace.engines.slurm.explain import Explainer
 from headrace.engines.slurm.facts import FACTS_FRESH_S, Facts, read_facts
 from headrace.engines.slurm.jobs import (
     SlurmJob,
     family_folder,
     job_name,
+    job_of_script,
     parse_submitted,
     words_of,
     write_job,
@@ -230,13 +238,24 @@ class SlurmEngine:
         path = Path(batch.argv[-1])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(batch.script)
-        said = self._setting.call(batch.argv)
         job = SlurmJob(
-            job_id=parse_submitted(said),
+            job_id=self._sbatch(batch.argv),
             cluster=self.facts.cluster,
             submitted_s=self._setting.now_s(),
         )
         write_job(self._setting.runs, asked, job)
+
+    def _sbatch(self, argv: Sequence[str]) -> str:
+        """The job's id. A busy controller may take a job and be too late to say so: then it is
+        looked for by its script. One that is taken later still ends at once, having no folder."""
+        try:
+            return parse_submitted(self._setting.call(argv))
+        except SlurmUnreachable:
+            with contextlib.suppress(SlurmUnreachable, SlurmRefused):
+                said = self._setting.call(commands.squeue_scripts(self._setting.who.name))
+                if (job_id := job_of_script(said, argv[-1])) is not None:
+                    return job_id
+            raise
 
     def _fresh(self, asked: Submission) -> Indexed:
         history = History(submitted_s=asked.submitted_s)

@@ -61,3 +61,9 @@ def words_of(jobs: Iterable[tuple[SlurmJob, Submission]]) -> list[str]:
 def parse_submitted(text: str) -> str:
     """The job id that ``sbatch --parsable`` prints: "4711" or "4711;cluster"."""
     return text.strip().splitlines()[-1].partition(";")[0]
+
+
+def job_of_script(text: str, script: str) -> str | None:
+    """The id of the job with that batch script, by what ``squeue_scripts`` prints."""
+    lines = (line.partition("|") for line in text.splitlines())
+    return next((job_id.strip() for job_id, _, path in lines if path.strip() == script), None)
