@@ -78,9 +78,6 @@ class DiskFile:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def size_bytes(self) -> int:
-        return os.fstat(self.plain).st_size
-
     def forget(self) -> None:
         """Let the page cache drop what it has of the file, where that is on the disk."""
         os.posix_fadvise(self.plain, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -55,21 +55,21 @@ def export_model(
     ``DamagedCheckpoint``, ``OSError``.
     """
     written: list[str] = []
-    with CheckpointReader(path) as reader:
-        prefix = _prefix(reader.manifest, path, model)
-        origins = [
-            _as_type(replace(origin_of(reader, name), name=name.removeprefix(prefix)), dtype)
-            for name in reader.manifest.tensors
-            if name.startswith(prefix)
-        ]
-        tied = {
-            alias.removeprefix(prefix): stored.removeprefix(prefix)
-            for alias, stored in reader.manifest.aliases.items()
-            if alias.startswith(prefix)
-        }
-        tell = counted(report, sum(origin.size_bytes for origin in origins))
-        groups = _grouped(origins, file_bytes)
-        write_folder(out, lambda folder: written.extend(_write_model(folder, groups, tied, tell)))
+    reader = CheckpointReader(path)
+    prefix = _prefix(reader.manifest, path, model)
+    origins = [
+        _as_type(replace(origin_of(reader, name), name=name.removeprefix(prefix)), dtype)
+        for name in reader.manifest.tensors
+        if name.startswith(prefix)
+    ]
+    tied = {
+        alias.removeprefix(prefix): stored.removeprefix(prefix)
+        for alias, stored in reader.manifest.aliases.items()
+        if alias.startswith(prefix)
+    }
+    tell = counted(report, sum(origin.size_bytes for origin in origins))
+    groups = _grouped(origins, file_bytes)
+    write_folder(out, lambda folder: written.extend(_write_model(folder, groups, tied, tell)))
     return written
 
 

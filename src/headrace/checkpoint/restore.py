@@ -4,7 +4,7 @@ A rank may ask for boxes of tensors: then it reads only the chunks that hold som
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -23,7 +23,8 @@ Wanted = Callable[[str, tuple[int, ...]], Box | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A verified checkpoint. Tied names share one tensor. All tensors are on the CPU.
+    """A verified checkpoint. Tied names share one tensor. All tensors are on the CPU; small ones
+    share memory, up to 32 MiB, which is free when none of them is used any more.
 
     ``boxes``: names of which only a box was asked for and loaded. ``skipped``: newer checkpoints
     that are damaged, and why.
@@ -42,18 +43,20 @@ def load(path: Path, *, wanted: Wanted | None = None) -> Loaded:
 
     Without ``wanted`` every file is looked at; with it those that hold some of what is wanted.
     """
-    tensors: dict[str, torch.Tensor] = {}
+    reader = CheckpointReader(path)
+    manifest = reader.manifest
+    if wanted is None:
+        reader.check_headers()
     boxes: dict[str, Box] = {}
-    with CheckpointReader(path) as reader:
-        manifest = reader.manifest
-        if wanted is None:
-            reader.check_headers()
-        for name, entry in manifest.tensors.items():
-            box = None if wanted is None else wanted(name, entry.shape)
-            if box is not None:
-                boxes[name] = box
-            box = box or whole(entry.shape)
-            tensors[name] = _tensor(reader.read(name, box), entry.dtype, box)
+    for name, entry in manifest.tensors.items():
+        box = None if wanted is None else wanted(name, entry.shape)
+        if box is not None:
+            boxes[name] = box
+    wholes = {name: whole(entry.shape) for name, entry in manifest.tensors.items()}
+    tensors = {
+        name: _tensor(data, manifest.tensors[name].dtype)
+        for name, data in reader.read_all(wholes | boxes).items()
+    }
     for name, stored in manifest.aliases.items():
         tensors[name] = tensors[stored]
         if stored in boxes:
@@ -83,17 +86,11 @@ def load_newest(root: Path) -> Loaded | None:
         except DamagedCheckpoint as error:
             skipped.append((path, error.reason))
         else:
-            return Loaded(
-                step=found.step,
-                path=path,
-                tensors=found.tensors,
-                state=found.state,
-                skipped=tuple(skipped),
-            )
+            return replace(found, skipped=tuple(skipped))
     if skipped:
         raise NoneUsable(root, skipped)
     return None
 
 
-def _tensor(data: Bytes, dtype: str, box: Box) -> torch.Tensor:
-    return torch.from_numpy(data.reshape(-1)).view(TORCH_DTYPES[dtype]).view(box.sizes)
+def _tensor(data: Bytes, dtype: str) -> torch.Tensor:
+    return torch.from_numpy(data.reshape(-1)).view(TORCH_DTYPES[dtype]).view(data.shape[:-1])

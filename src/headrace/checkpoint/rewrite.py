@@ -34,17 +34,16 @@ def reshard(path: Path, out: Path, *, shards: int, report: Report = lambda done,
     Return the new one. Raise ``CheckpointNotFound``, ``DamagedCheckpoint``, ``OutputInUse``,
     ``OSError``.
     """
-    with CheckpointReader(path) as reader:
-        origins = [origin_of(reader, name) for name in reader.manifest.tensors]
-        return write_checkpoint(
-            out,
-            origins,
-            step=reader.manifest.step,
-            aliases=reader.manifest.aliases,
-            state=reader.manifest.state,
-            shards=shards,
-            report=report,
-        )
+    reader = CheckpointReader(path)
+    return write_checkpoint(
+        out,
+        [origin_of(reader, name) for name in reader.manifest.tensors],
+        step=reader.manifest.step,
+        aliases=reader.manifest.aliases,
+        state=reader.manifest.state,
+        shards=shards,
+        report=report,
+    )
 
 
 def origin_of(reader: CheckpointReader, name: str) -> Origin:

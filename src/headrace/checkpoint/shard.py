@@ -6,8 +6,11 @@ Format: an 8-byte little-endian length, a JSON header, the tensors' bytes withou
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +20,7 @@ from headrace.checkpoint import disk
 from headrace.checkpoint.errors import DamagedCheckpoint
 from headrace.checkpoint.manifest import FileEntry
 
-PIECE_BYTES = 8 << 20
+_VECTORS = 1024  # of one system call, IOV_MAX
 
 
 class Placed(NamedTuple):
@@ -87,104 +90,85 @@ def check_shard(folder: Path, name: str, entry: FileEntry, spans: Sequence[Span]
     header = Span("its header", 0, entry.header_bytes, entry.header_xxh3_128)
     waiting = iter(sorted([header, *(one for one in spans if one.stop > one.start)], key=_start))
     span, hasher = next(waiting, None), xxhash.xxh3_128()
-    try:
-        with disk.DiskFile(folder / name, os.O_RDONLY) as file:
-            file.forget()
-            size_bytes = file.size_bytes()
-            if size_bytes != entry.size_bytes:
-                raise _damaged(folder, name, f"has {size_bytes} bytes, not {entry.size_bytes}")
-            buffer = memoryview(disk.aligned_memory(min(disk.PIECE_BYTES, size_bytes)))
-            for start, stop in disk.pieces(size_bytes):
-                if file.read(buffer[: stop - start], start) < stop - start:
-                    raise _damaged(folder, name, "ends too early")
-                while span is not None and span.start < stop:
-                    hasher.update(buffer[max(span.start - start, 0) : span.stop - start])
-                    if span.stop > stop:
-                        break
-                    if hasher.hexdigest() != span.xxh3_128:
-                        raise _damaged(folder, name, f"the hash of {span.what} differs")
-                    span, hasher = next(waiting, None), xxhash.xxh3_128()
-    except FileNotFoundError as error:
-        raise _damaged(folder, name, "is missing") from error
-    except OSError as error:
-        raise _damaged(folder, name, f"cannot be read: {error.strerror}") from error
+    with _as_damage(folder, name), disk.DiskFile(folder / name, os.O_RDONLY) as file:
+        file.forget()
+        _check_length(folder, name, entry, file.plain)
+        buffer = memoryview(disk.aligned_memory(min(disk.PIECE_BYTES, entry.size_bytes)))
+        for start, stop in disk.pieces(entry.size_bytes):
+            if file.read(buffer[: stop - start], start) < stop - start:
+                raise _damaged(folder, name, "ends too early")
+            while span is not None and span.start < stop:
+                hasher.update(buffer[max(span.start - start, 0) : span.stop - start])
+                if span.stop > stop:
+                    break
+                if hasher.hexdigest() != span.xxh3_128:
+                    raise _damaged(folder, name, f"the hash of {span.what} differs")
+                span, hasher = next(waiting, None), xxhash.xxh3_128()
     if span is not None:
         raise _damaged(folder, name, "ends too early")
 
 
-def _start(span: Span) -> int:
-    return span.start
+def read_run(
+    folder: Path, name: str, entry: FileEntry, wanted: Sequence[tuple[Span, memoryview]]
+) -> None:
+    """Fill each memory with its span of a file, and compare the hashes; spans follow each other.
+
+    By way of the page cache: other ranks of this node read the same. Raise ``DamagedCheckpoint``.
+    """
+    with _as_damage(folder, name):
+        descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _check_length(folder, name, entry, descriptor)
+            if not _fill(descriptor, [memory for _, memory in wanted], wanted[0][0].start):
+                raise _damaged(folder, name, "ends too early")
+        finally:
+            os.close(descriptor)
+    for span, memory in wanted:
+        if xxhash.xxh3_128_hexdigest(memory) != span.xxh3_128:
+            raise _damaged(folder, name, f"the hash of {span.what} differs")
+
+
+def check_header(folder: Path, name: str, entry: FileEntry) -> None:
+    """The quick check of a file: its length and header. Raise ``DamagedCheckpoint``."""
+    span = Span("its header", 0, entry.header_bytes, entry.header_xxh3_128)
+    read_run(folder, name, entry, [(span, memoryview(bytearray(entry.header_bytes)))])
+
+
+def _fill(descriptor: int, memories: Sequence[memoryview], start: int) -> bool:
+    """Read into one memory after the other. False when the file ends too early."""
+    rest = deque(memory for memory in memories if memory)
+    while rest:
+        got = os.preadv(descriptor, list(islice(rest, _VECTORS)), start)
+        if not got:
+            return False
+        start += got
+        while rest and got >= len(rest[0]):
+            got -= len(rest.popleft())
+        if got:
+            rest[0] = rest[0][got:]
+    return True
+
+
+def _check_length(folder: Path, name: str, entry: FileEntry, descriptor: int) -> None:
+    size_bytes = os.fstat(descriptor).st_size
+    if size_bytes != entry.size_bytes:
+        raise _damaged(folder, name, f"has {size_bytes} bytes, not {entry.size_bytes}")
+
+
+@contextmanager
+def _as_damage(folder: Path, name: str) -> Iterator[None]:
+    """A file that cannot be read is damage."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DamagedCheckpoint(folder, f"{name} is missing") from error
+    except OSError as error:
+        raise _damaged(folder, name, f"cannot be read: {error.strerror}") from error
 
 
 def _damaged(folder: Path, name: str, reason: str) -> DamagedCheckpoint:
     return DamagedCheckpoint(folder, f"{name}: {reason}")
 
 
-class ShardReader:
-    """Reads verified ranges of one shard. Raise ``DamagedCheckpoint`` for whatever is not right."""
-
-    def __init__(self, folder: Path, name: str, entry: FileEntry) -> None:
-        self._folder = folder
-        self._name = name
-        try:
-            self._descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise DamagedCheckpoint(folder, f"{name} is missing") from error
-        except OSError as error:
-            raise self._damaged(f"cannot be opened: {error.strerror}") from error
-        try:
-            size_bytes = os.fstat(self._descriptor).st_size
-            if size_bytes != entry.size_bytes:
-                raise self._damaged(f"has {size_bytes} bytes, not {entry.size_bytes}")
-            self.check("its header", 0, entry.header_bytes, entry.header_xxh3_128)
-        except DamagedCheckpoint:
-            self.close()
-            raise
-
-    def __enter__(self) -> "ShardReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def read_into(self, what: str, buffer: memoryview, start: int, digest: str) -> None:
-        """Fill ``buffer`` from ``start`` on, and compare its hash."""
-        hasher = xxhash.xxh3_128()
-        for first in range(0, len(buffer), PIECE_BYTES):
-            piece = buffer[first : first + PIECE_BYTES]
-            self._fill(piece, start + first)
-            hasher.update(piece)
-        if hasher.hexdigest() != digest:
-            raise self._damaged(f"the hash of {what} differs")
-
-    def check(self, what: str, start: int, stop: int, digest: str) -> None:
-        """Compare the hash of bytes ``[start, stop)`` in bounded memory."""
-        hasher = xxhash.xxh3_128()
-        for piece in self._pieces(start, stop):
-            hasher.update(piece)
-        if hasher.hexdigest() != digest:
-            raise self._damaged(f"the hash of {what} differs")
-
-    def _pieces(self, start: int, stop: int) -> Iterator[memoryview]:
-        buffer = memoryview(bytearray(min(PIECE_BYTES, max(0, stop - start))))
-        for first in range(start, stop, PIECE_BYTES):
-            piece = buffer[: min(PIECE_BYTES, stop - first)]
-            self._fill(piece, first)
-            yield piece
-
-    def _fill(self, buffer: memoryview, start: int) -> None:
-        done = 0
-        while done < len(buffer):
-            try:
-                got = os.preadv(self._descriptor, [buffer[done:]], start + done)
-            except OSError as error:
-                raise self._damaged(f"cannot be read: {error.strerror}") from error
-            if not got:
-                raise self._damaged("ends too early")
-            done += got
-
-    def _damaged(self, reason: str) -> DamagedCheckpoint:
-        return DamagedCheckpoint(self._folder, f"{self._name}: {reason}")
+def _start(span: Span) -> int:
+    return span.start
