@@ -15,6 +15,7 @@ import os
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
@@ -41,6 +42,9 @@ from headrace.core.records import sync_folder, write_file
 
 SHARD_BYTES = 4 << 30
 PATIENCE_S = 600.0
+LEAST_PATIENCE_S = 30.0
+_TIMES = 10.0  # the slowest of the last saves
+_SAVES = 5
 _ALONE = Alone()
 _PRIVATE = Private()
 _KEEP = Keep()
@@ -93,8 +97,10 @@ class Saver:
     ``keep``: see ``retention.to_delete``. ``damaged``: checkpoints found damaged
     when loading (``Loaded.skipped``), which then do not count as ones to go back to. ``ranks``: who
     saves together; the first commits, reports what was saved, and deletes old ones. It waits for
-    the others for ``patience_s``. ``rooms``: where the memory comes from that snapshots are
-    copied to. Raise ``OSError`` when ``root`` cannot be made or read.
+    the others ten times as long as the slowest of the last saves took, at least
+    ``LEAST_PATIENCE_S``, at most and at first ``patience_s``: the writer of another rank may have
+    died or hang. ``rooms``: where the memory comes from that snapshots are copied to. Raise
+    ``OSError`` when ``root`` cannot be made or read.
     """
 
     def __init__(
@@ -114,6 +120,7 @@ class Saver:
         self._now_s = now_s
         self._ranks = ranks
         self._patience_s = patience_s
+        self._took_s: deque[float] = deque(maxlen=_SAVES)
         self._saves = 0
         self._known: dict[int, Known] = {}
         self._writer_name = self._agree_on_writer(damaged)
@@ -215,6 +222,11 @@ class Saver:
         """Wait no longer for other ranks, also in the save in flight: they may have died."""
         self._patience_s = min(self._patience_s, patience_s)
 
+    def _patience(self) -> float:
+        if not self._took_s:
+            return self._patience_s
+        return min(self._patience_s, max(LEAST_PATIENCE_S, _TIMES * max(self._took_s)))
+
     def close(self) -> None:
         """Wait for the save in flight. ``poll`` still tells how it ended."""
         self.wait()
@@ -242,14 +254,17 @@ class Saver:
         save = Save(
             temporary=temporary_path(self.root, staged.step, name),
             ranks=self._ranks,
-            patience_s=lambda: self._patience_s,
+            patience_s=self._patience,
         )
         if self._ranks.rank != FIRST:
             contribute(save, staged)
             return None
-        manifest = commit(save, staged)
+        try:
+            manifest = commit(save, staged)
+        finally:  # one that was waited for in vain counts, too: it may only be slow
+            durable_s = self._now_s() - start_s
+            self._took_s.append(durable_s)
         self._known[staged.step] = Known(verified=True, value=self._value(manifest.state))
-        durable_s = self._now_s() - start_s
         return Saved(
             step=staged.step,
             path=self.root / step_name(staged.step),

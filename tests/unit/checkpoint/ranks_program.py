@@ -1,8 +1,9 @@
 """Ranks that save together over and over, of which one is killed at a random moment.
 
-One process that has loaded torch forks the ranks of each round; a round goes on from the newest
-checkpoint at a random number of ranks. After each round every committed checkpoint is read and
-compared. Prints one line of JSON.
+``ROOT ROUNDS SEED``: one process that has loaded torch forks the ranks of each round; a round goes
+on from the newest checkpoint at a random number of ranks. After each round every committed
+checkpoint is read and compared. ``ROOT``: of two ranks one is killed in its second save; the other
+lives on. Prints one line of JSON.
 """
 
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 
 from headrace import checkpoint
+from headrace.checkpoint import saver as saver_module
 from headrace.checkpoint.retention import Keep
 
 WIDTH = 40_000
@@ -79,6 +81,31 @@ def play_round(root: Path, world: int, steps: int) -> list[int]:
     return started
 
 
+def killed(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lose_a_writer(root: Path) -> dict[str, object]:
+    """What the first rank says of a save in which the other rank was killed, and how long it
+    waited for it."""
+    saver_module.LEAST_PATIENCE_S = 0.5
+    shared = ForkedRank(0, 2, multiprocessing.get_context("fork"))
+    pid = os.fork()
+    ranks = shared.of(1 if pid == 0 else 0)
+    saver = checkpoint.Saver(root, ranks=ranks)
+    saver.stage(snapshot(1))
+    saver.wait()
+    if pid == 0:
+        saver_module.contribute = killed  # type: ignore[assignment, attr-defined]
+    saver.stage(snapshot(2), must=True)
+    began_s = time.monotonic()
+    saver.close()
+    waited_s = time.monotonic() - began_s
+    os.waitpid(pid, 0)
+    failed = saver.poll()[-1]
+    return {"step": failed.step, "reason": getattr(failed, "reason", ""), "waited_s": waited_s}
+
+
 def check(root: Path) -> int:
     """Every committed checkpoint is whole. Return the newest step, 0 without any."""
     for path in root.glob("step-*"):
@@ -92,8 +119,12 @@ def check(root: Path) -> int:
 
 
 def main() -> None:
-    root, rounds, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
+    root = Path(sys.argv[1])
+    if len(sys.argv) == 2:
+        sys.stdout.write(json.dumps(lose_a_writer(root)) + "\n")
+        return
+    rounds, seed = int(sys.argv[2]), int(sys.argv[3])
     draw = random.Random(seed)
     newest, left = 0, 0
     for _ in range(rounds):

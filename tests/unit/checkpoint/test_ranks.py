@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -181,6 +181,30 @@ def test_a_rank_that_is_too_slow_fails_the_save_and_the_next_is_made(
     world.close()
 
 
+def test_a_save_whose_writer_was_killed_is_given_up_in_terms_of_what_saves_take(
+    tmp_path: Path,
+) -> None:
+    said = run_program(str(tmp_path))
+    assert said["step"] == 2
+    assert said["reason"].startswith("rank 1: it has not written its part in ")
+    assert said["waited_s"] < 60, "and not the ten minutes of the first save"
+    assert [path.name for path in sorted(tmp_path.glob("step-*"))] == ["step-000000001"]
+    checkpoint.verify(tmp_path / "step-000000001")
+    assert not list(tmp_path.glob(".step*"))
+
+
+def test_patience_follows_the_slowest_of_the_last_saves(tmp_path: Path) -> None:
+    takes_s = [0.1, 4.0, 99.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    clock_s = iter([at_s for took_s in takes_s for at_s in (0.0, 0.0, took_s)])
+    saver = Saver(tmp_path, patience_s=600.0, now_s=lambda: next(clock_s))
+    patience_s = [saver._patience()]
+    for step in range(len(takes_s)):
+        saver.stage(Snapshot(step, {"w": torch.zeros(3)}, {}), must=True)
+        saver.wait()
+        patience_s.append(saver._patience())
+    assert patience_s == [600.0, 30.0, 40.0, 600.0, 600.0, 600.0, 600.0, 600.0, 30.0]
+
+
 def test_a_rank_that_cannot_write_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path, 2)
     held = Held(monkeypatch, fail=True)
@@ -216,6 +240,21 @@ def test_a_root_that_the_first_rank_cannot_use_is_refused_on_all(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"cannot use it|Not a directory|exists"):
         World(tmp_path / "file" / "root", 2)
+
+
+def run_program(*arguments: str) -> dict[str, Any]:
+    """What ``ranks_program.py`` says."""
+    program = Path(__file__).with_name("ranks_program.py")
+    done = subprocess.run(
+        [sys.executable, str(program), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=3000,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
 
 
 def part(rank: int, **tensors: TensorEntry) -> Part:
@@ -279,16 +318,7 @@ def test_the_full_text_of_an_incomplete_save() -> None:
 def test_a_rank_killed_at_any_moment_leaves_only_whole_checkpoints(
     tmp_path: Path, rounds: int, seed: int
 ) -> None:
-    program = Path(__file__).with_name("ranks_program.py")
-    done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path / "root"), str(rounds), str(seed)],
-        capture_output=True,
-        text=True,
-        timeout=3000,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = run_program(str(tmp_path / "root"), str(rounds), str(seed))
     assert said["steps"] > 0
     assert said["rounds_with_leftovers"] > 0, "no round was killed in the middle of a save"
 
