@@ -55,6 +55,14 @@ class Box(NamedTuple):
         return True
 
 
+def label(name: str, box: Box, shape: Sequence[int]) -> str:
+    """A box of a tensor in a file: the tensor's name, and where in it when it is not all of it."""
+    if box == whole(shape):
+        return name
+    spans = (f"{start}:{start + size}" for start, size in zip(*box, strict=True))
+    return f"{name}[{','.join(spans)}]"
+
+
 def whole(shape: Sequence[int]) -> Box:
     """The box of all elements."""
     return Box((0,) * len(shape), tuple(shape))

@@ -23,7 +23,7 @@ from headrace.checkpoint.manifest import (
     encode_manifest,
 )
 from headrace.checkpoint.parts import PARTS, Part, merge, wait_for_parts, withdraw, write_part
-from headrace.checkpoint.shard import hash_shard, write_small
+from headrace.checkpoint.shard import hash_shard
 from headrace.checkpoint.share import Ranks
 from headrace.checkpoint.staging import StagedSnapshot
 from headrace.checkpoint.verification import check_shards, verify
@@ -69,7 +69,7 @@ def commit(save: Save, staged: StagedSnapshot) -> Manifest:
             )
             shutil.rmtree(temporary / PARTS)
         manifest = merge(parts, step=staged.step, state=dict(staged.state))
-        write_small(temporary / MANIFEST, encode_manifest(manifest))
+        write_new(temporary / MANIFEST, encode_manifest(manifest))
         sync_folder(temporary)
         if not many:
             verify(temporary)

@@ -13,6 +13,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 BLOCK_BYTES = 4096
@@ -125,13 +126,12 @@ def aligned_memory(size_bytes: int) -> mmap.mmap:
     return memory
 
 
-def write_new(path: Path, data: memoryview) -> None:
+def write_new(path: Path, data: bytes | memoryview) -> None:
     """Write and flush a new file; nothing of it stays in the page cache. Raise ``OSError``."""
+    view = memoryview(data)
     with DiskFile(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
-        in_parallel(_writing(file, data[start:stop], start) for start, stop in pieces(len(data)))
+        in_parallel(
+            partial(file.write, view[start:stop], start) for start, stop in pieces(len(view))
+        )
         os.fsync(file.plain)
         file.forget()
-
-
-def _writing(file: DiskFile, data: memoryview, start: int) -> Callable[[], None]:
-    return lambda: file.write(data, start)

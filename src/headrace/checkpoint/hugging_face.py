@@ -15,6 +15,7 @@ import numpy as np
 
 from headrace.checkpoint.box import Box, whole
 from headrace.checkpoint.conversion import FLOATS, convert
+from headrace.checkpoint.disk import write_new
 from headrace.checkpoint.errors import BadSafetensors, NoSuchModel
 from headrace.checkpoint.manifest import ITEM_BYTES, Manifest
 from headrace.checkpoint.reader import Bytes, CheckpointReader
@@ -26,8 +27,8 @@ from headrace.checkpoint.rewrite import (
     write_folder,
 )
 from headrace.checkpoint.safetensors import read_header
-from headrace.checkpoint.shard import Placed, write_small
-from headrace.checkpoint.stream import Done, Origin, Piece, widest_first, write_file
+from headrace.checkpoint.shard import Placed, grouped, widest_first
+from headrace.checkpoint.stream import Done, Origin, Piece, write_file
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -68,7 +69,7 @@ def export_model(
         if alias.startswith(prefix)
     }
     tell = counted(report, sum(origin.size_bytes for origin in origins))
-    groups = _grouped(origins, file_bytes)
+    groups = grouped(origins, file_bytes)
     write_folder(out, lambda folder: written.extend(_write_model(folder, groups, tied, tell)))
     return written
 
@@ -125,21 +126,8 @@ def _write_model(
         files |= {origin.name: name for origin in group}
         total_bytes += sum(origin.size_bytes for origin in group)
     index = {"metadata": {"total_size": total_bytes}, "weight_map": dict(sorted(files.items()))}
-    write_small(folder / INDEX, json.dumps(index, indent=2).encode() + b"\n")
+    write_new(folder / INDEX, json.dumps(index, indent=2).encode() + b"\n")
     return [*names, INDEX]
-
-
-def _grouped(origins: Sequence[Origin], file_bytes: int) -> list[list[Origin]]:
-    """Files of up to ``file_bytes``; a larger tensor has one of its own."""
-    groups: list[list[Origin]] = [[]]
-    filled_bytes = 0
-    for origin in origins:
-        if groups[-1] and filled_bytes + origin.size_bytes > file_bytes:
-            groups.append([])
-            filled_bytes = 0
-        groups[-1].append(origin)
-        filled_bytes += origin.size_bytes
-    return groups
 
 
 # --- import -------------------------------------------------------------------------------------

@@ -73,6 +73,9 @@ class Private:
         pass
 
 
+PRIVATE = Private()
+
+
 class Shared:
     """Memory in files below ``place``. ``limit_bytes``: of this rank; None for one snapshot."""
 

@@ -131,7 +131,7 @@ def merge(parts: Sequence[Part], *, step: int, state: dict[str, object]) -> Mani
     return manifest
 
 
-def check_lengths(folder: Path, part: Part, *, step: int) -> None:
+def _check_lengths(folder: Path, part: Part, *, step: int) -> None:
     """Whether the shards of another rank are there. Raise ``IncompleteSave``."""
     for name, entry in part.files.items():
         try:
@@ -153,7 +153,7 @@ def _read_part(folder: Path, *, step: int, save: str, rank: int) -> Part:
         raise IncompleteSave(step, rank, "its part is damaged, or of another save")
     if part.failure:
         raise IncompleteSave(step, rank, part.failure)
-    check_lengths(folder, part, step=step)
+    _check_lengths(folder, part, step=step)
     return part
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from headrace.checkpoint.disk import write_new
 from headrace.checkpoint.errors import OutputInUse
 from headrace.checkpoint.folder import (
     LATEST,
@@ -19,7 +20,6 @@ from headrace.checkpoint.folder import (
 )
 from headrace.checkpoint.manifest import MANIFEST, VERSION, Manifest, encode_manifest
 from headrace.checkpoint.reader import CheckpointReader
-from headrace.checkpoint.shard import write_small
 from headrace.checkpoint.stream import Done, Origin, entries, spread, write_file
 from headrace.core.records import sync_folder
 from headrace.core.records import write_file as replace_file
@@ -85,7 +85,7 @@ def write_checkpoint(
             aliases=aliases,
             state=state,
         )
-        write_small(temporary / MANIFEST, encode_manifest(manifest))
+        write_new(temporary / MANIFEST, encode_manifest(manifest))
         sync_folder(temporary)
         rename_into_place(temporary, path, step)
         if committed(root)[0] == path:

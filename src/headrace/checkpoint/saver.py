@@ -33,9 +33,9 @@ from headrace.checkpoint.folder import (
     temporary_path,
     this_writer,
 )
-from headrace.checkpoint.memory import Private, Rooms
+from headrace.checkpoint.memory import PRIVATE, Rooms
 from headrace.checkpoint.retention import Keep, Known, to_delete
-from headrace.checkpoint.share import Alone, Ranks
+from headrace.checkpoint.share import ALONE, Ranks
 from headrace.checkpoint.staging import Snapshot, StagedSnapshot, Staging
 from headrace.checkpoint.verification import check_files
 from headrace.core.records import sync_folder, write_file
@@ -45,8 +45,6 @@ PATIENCE_S = 600.0
 LEAST_PATIENCE_S = 30.0
 _TIMES = 10.0  # the slowest of the last saves
 _SAVES = 5
-_ALONE = Alone()
-_PRIVATE = Private()
 _KEEP = Keep()
 _NAME_BYTES = 128
 
@@ -110,9 +108,9 @@ class Saver:
         keep: Keep = _KEEP,
         damaged: Collection[Path] = (),
         shard_bytes: int = SHARD_BYTES,
-        ranks: Ranks = _ALONE,
+        ranks: Ranks = ALONE,
         patience_s: float = PATIENCE_S,
-        rooms: Rooms = _PRIVATE,
+        rooms: Rooms = PRIVATE,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.root = root
@@ -124,7 +122,7 @@ class Saver:
         self._saves = 0
         self._known: dict[int, Known] = {}
         self._writer_name = self._agree_on_writer(damaged)
-        self._staging = Staging(shard_bytes, ranks, rooms=rooms)
+        self._staging = Staging(shard_bytes, ranks, rooms)
         self._flight: tuple[int, Future[Saved | None]] | None = None
         self._reports: list[Saved | Failed] = []
 

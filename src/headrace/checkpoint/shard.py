@@ -7,18 +7,18 @@ Format: an 8-byte little-endian length, a JSON header, the tensors' bytes withou
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import xxhash
 
 from headrace.checkpoint import disk
 from headrace.checkpoint.errors import DamagedCheckpoint
-from headrace.checkpoint.manifest import FileEntry
+from headrace.checkpoint.manifest import ITEM_BYTES, FileEntry
 
 _VECTORS = 1024  # of one system call, IOV_MAX
 
@@ -31,6 +31,38 @@ class Placed(NamedTuple):
     shape: tuple[int, ...]
     start: int
     stop: int
+
+
+class _Tensor(Protocol):
+    """What is known of a tensor before it is placed."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
+T = TypeVar("T", bound=_Tensor)
+
+
+def widest_first(tensors: Iterable[T]) -> list[T]:
+    """In this order every tensor of a file is aligned without gaps."""
+    return sorted(tensors, key=lambda one: (-ITEM_BYTES[one.dtype], one.name))
+
+
+def grouped(tensors: Iterable[T], file_bytes: int) -> list[list[T]]:
+    """Files of up to ``file_bytes``; a larger tensor has one of its own."""
+    groups: list[list[T]] = [[]]
+    filled_bytes = 0
+    for tensor in tensors:
+        if groups[-1] and filled_bytes + tensor.size_bytes > file_bytes:
+            groups.append([])
+            filled_bytes = 0
+        groups[-1].append(tensor)
+        filled_bytes += tensor.size_bytes
+    return groups
 
 
 def encode_header(tensors: Sequence[Placed], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -66,11 +98,6 @@ def hash_shard(
         header_xxh3_128=xxhash.xxh3_128_hexdigest(data[:header_bytes]),
     )
     return entry, hashes
-
-
-def write_small(path: Path, data: bytes) -> None:
-    """Write and flush a small new file. Raise ``OSError``."""
-    disk.write_new(path, memoryview(data))
 
 
 class Span(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch.distributed.tensor import DTensor
 
-from headrace.checkpoint.box import Box, whole
+from headrace.checkpoint.box import Box, label, whole
 from headrace.checkpoint.dtypes import dtype_name
 from headrace.checkpoint.errors import NotSaveable
 
@@ -41,6 +41,9 @@ class Alone:
 
     def sum(self, values: Sequence[float], /) -> list[float]:
         return list(values)
+
+
+ALONE = Alone()
 
 
 def shard_name(ranks: Ranks, number: int) -> str:
@@ -94,12 +97,9 @@ def share_of(
         elif box.elements:
             held.append(_Held(name, local, box, _replicas(tensor)))
     for one in _mine(held, ranks):
-        label = one.name
-        if one.box != whole(share.wholes[one.name].shape):
-            spans = (f"{o}:{o + n}" for o, n in zip(*one.box, strict=True))
-            label = f"{one.name}[{','.join(spans)}]"
-        share.tensors[label] = one.local
-        share.boxes[label] = (one.name, one.box)
+        stored_as = label(one.name, one.box, share.wholes[one.name].shape)
+        share.tensors[stored_as] = one.local
+        share.boxes[stored_as] = (one.name, one.box)
     return share
 
 

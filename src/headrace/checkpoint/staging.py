@@ -15,10 +15,10 @@ import torch
 
 from headrace.checkpoint.dtypes import TORCH_DTYPES, dtype_name
 from headrace.checkpoint.manifest import ITEM_BYTES
-from headrace.checkpoint.memory import Private, Rooms
+from headrace.checkpoint.memory import PRIVATE, Rooms
 from headrace.checkpoint.parts import Part
-from headrace.checkpoint.shard import Placed, encode_header
-from headrace.checkpoint.share import Alone, Ranks, Share, shard_name, share_of
+from headrace.checkpoint.shard import Placed, encode_header, grouped, widest_first
+from headrace.checkpoint.share import Ranks, Share, shard_name, share_of
 from headrace.checkpoint.state import Json, to_json
 
 
@@ -82,27 +82,17 @@ class StagedSnapshot:
         return sum(shard.data.numel() for shard in self.shards)
 
 
-_ALONE = Alone()
-_PRIVATE = Private()
-
-
 class Staging:
     """Memory for snapshots, one or two: a new ``stage`` overwrites the oldest.
 
     ``rooms``: where the memory comes from; private memory where that has no room.
     """
 
-    def __init__(
-        self,
-        shard_bytes: int,
-        ranks: Ranks = _ALONE,
-        *,
-        rooms: Rooms = _PRIVATE,
-    ) -> None:
+    def __init__(self, shard_bytes: int, ranks: Ranks, rooms: Rooms) -> None:
         self._shard_bytes = shard_bytes
         self._ranks = ranks
         self._wished = rooms
-        self._rooms: Rooms = _PRIVATE
+        self._rooms: Rooms = PRIVATE
         self._shapes: tuple[Shape, ...] | None = None
         self._slots: list[tuple[StagedShard, ...]] = []
         self._turn = rooms.first
@@ -119,7 +109,7 @@ class Staging:
         offered = self._wished.slots(size_bytes + _HEADER_BYTES * max(1, len(shapes)))
         least = self._ranks.sum([float(offered >= count) for count in (1, 2)])
         slots = sum(ranks == self._ranks.world_size for ranks in least)
-        self._rooms = self._wished if slots else _PRIVATE
+        self._rooms = self._wished if slots else PRIVATE
         self._shapes, self._slots = None, []
         reason = self._allocate(shapes, slots or 1)
         if not slots:
@@ -161,15 +151,15 @@ class Staging:
         try:
             self._slots = [self._shards(shapes, slot) for slot in range(slots)]
         except OSError as error:
-            if self._rooms is _PRIVATE:
+            if self._rooms is PRIVATE:
                 raise
-            self._rooms, self._slots, reason = _PRIVATE, [], f"shared memory: {error.strerror}"
+            self._rooms, self._slots, reason = PRIVATE, [], f"shared memory: {error.strerror}"
             self._slots = [self._shards(shapes, slot) for slot in range(slots)]
         self._shapes = shapes
         return reason
 
     def _shards(self, shapes: tuple[Shape, ...], slot: int) -> tuple[StagedShard, ...]:
-        groups = _grouped(shapes, self._shard_bytes)
+        groups = grouped(shapes, self._shard_bytes)
         return tuple(
             self._shard(group, slot, shard_name(self._ranks, number))
             for number, group in enumerate(groups)
@@ -188,22 +178,9 @@ class Staging:
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> tuple[Shape, ...]:
-    """Widest elements first, so that every tensor in a shard is aligned without gaps."""
-    shapes = [
-        Shape(name, dtype_name(tensor, name), tuple(tensor.shape))
-        for name, tensor in tensors.items()
-    ]
-    return tuple(sorted(shapes, key=lambda shape: (-ITEM_BYTES[shape.dtype], shape.name)))
-
-
-def _grouped(shapes: tuple[Shape, ...], shard_bytes: int) -> list[list[Shape]]:
-    """Shards of up to ``shard_bytes``; a larger tensor has one of its own."""
-    groups: list[list[Shape]] = [[]]
-    filled_bytes = 0
-    for shape in shapes:
-        if groups[-1] and filled_bytes + shape.size_bytes > shard_bytes:
-            groups.append([])
-            filled_bytes = 0
-        groups[-1].append(shape)
-        filled_bytes += shape.size_bytes
-    return groups
+    return tuple(
+        widest_first(
+            Shape(name, dtype_name(tensor, name), tuple(tensor.shape))
+            for name, tensor in tensors.items()
+        )
+    )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from headrace.checkpoint.box import Box, cut, whole
+from headrace.checkpoint.box import Box, cut, label, whole
 from headrace.checkpoint.manifest import (
     CHUNK_BYTES,
     ITEM_BYTES,
@@ -23,7 +23,7 @@ from headrace.checkpoint.manifest import (
     TensorEntry,
     chunk_of,
 )
-from headrace.checkpoint.shard import Placed, Span, check_shard, encode_header
+from headrace.checkpoint.shard import Placed, Span, check_shard, encode_header, widest_first
 
 Read = Callable[[Box], npt.NDArray[np.uint8]]
 """A box of a tensor -> its bytes, row-major."""
@@ -57,16 +57,7 @@ class Piece(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name in the file: the tensor's, and where in it when it is not all of it."""
-        if self.box == whole(self.origin.shape):
-            return self.origin.name
-        spans = (f"{start}:{start + size}" for start, size in zip(*self.box, strict=True))
-        return f"{self.origin.name}[{','.join(spans)}]"
-
-
-def widest_first(origins: Iterable[Origin]) -> list[Origin]:
-    """In this order every tensor of a file is aligned without gaps."""
-    return sorted(origins, key=lambda one: (-ITEM_BYTES[one.dtype], one.name))
+        return label(self.origin.name, self.box, self.origin.shape)
 
 
 def spread(origins: Iterable[Origin], shards: int) -> list[list[Piece]]:

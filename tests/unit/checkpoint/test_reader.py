@@ -1,5 +1,6 @@
 """Boxes of what is stored: whatever box is asked for, the bytes are those that were saved."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,39 @@ def test_only_the_chunks_of_a_box_are_read_and_they_are_verified(saved: Path) ->
     ):
         with pytest.raises(DamagedCheckpoint, match="hash of w"):
             read("w", last)
+
+
+def many() -> dict[str, torch.Tensor]:
+    """More than one system call takes, of several widths, some empty and some of several chunks."""
+    kinds = (torch.float64, torch.float32, torch.bfloat16, torch.uint8)
+    torch.manual_seed(5)
+    return {
+        f"w{n}": torch.randn(n % 7, 3 + (n == 1000) * 30_000).to(kinds[n % len(kinds)])
+        for n in range(1500)
+    }
+
+
+@pytest.mark.parametrize("room_bytes", [0, 10_000, 32 << 20])
+def test_many_tensors_are_read_whole_also_when_the_system_gives_less_than_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room_bytes: int
+) -> None:
+    monkeypatch.setattr(manifest, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(reader, "_ROOM_BYTES", room_bytes)
+    monkeypatch.setattr(reader, "_RUN_BYTES", 30_000)
+    real = os.preadv
+
+    def preadv(descriptor: int, buffers: list[memoryview], start: int) -> int:
+        some = buffers[: len(buffers) // 2]
+        return real(descriptor, [*some, buffers[len(some)][: max(1, len(buffers[-1]) // 3)]], start)
+
+    saver = checkpoint.Saver(tmp_path, shard_bytes=200_000)
+    saver.stage(checkpoint.Snapshot(1, many(), {}))
+    saver.close()
+    monkeypatch.setattr(os, "preadv", preadv)
+    loaded = checkpoint.load(tmp_path / "step-000000001").tensors
+    assert loaded.keys() == many().keys()
+    for name, tensor in many().items():
+        assert loaded[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name].nan_to_num(), tensor.nan_to_num()), name
+    loaded["w9"].fill_(7)  # what is loaded is the caller's
+    assert torch.equal(loaded["w10"], many()["w10"])
