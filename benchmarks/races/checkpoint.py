@@ -6,10 +6,11 @@ each save the disk is flushed and the files are removed, so that nobody pays for
 
 * stall: until training may go on. Its limit is a copy of each tensor into memory touched before.
 * durable: until every byte is on the disk (fsync); ours has also been read back and compared.
-* load: into new tensors, every page touched; ours compares every hash. ``cold``: not in the page
-  cache; ``warm``: read once before. safetensors maps the file: its tensors are the page cache, and
-  may be read again from the disk. ``read``: told to, it reads into memory of its own, as ours,
-  torch and DCP do. What lies in memory, as under `headrace run`, is what a restart on a node loads.
+* load: in a new process each, as after a restart, every page touched; ours compares every hash.
+  ``cold``: not in the page cache; ``warm``: read once before. safetensors maps the file: its
+  tensors are the page cache, and may be read again from the disk. ``read``: told to, it reads
+  into memory of its own, as ours, torch and DCP do. ``in memory``: what a restart on the same
+  node loads under `headrace run`.
 
 Needs three times the size of the state in memory, and five times on the disk.
 
@@ -23,22 +24,25 @@ import gc
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from headrace import checkpoint
 from headrace.checkpoint.memory import Shared, snapshots
+from headrace.checkpoint.restore import load
 from headrace.checkpoint.retention import Keep
 from headrace.checkpoint.saver import Saved, Saver, Staged
 
@@ -46,14 +50,6 @@ State = dict[str, torch.Tensor]
 GIB = 1 << 30
 WIDTH = 1024
 TOUCHED_BYTES = 512 << 20  # copied into over and over; far more than a cache holds
-LOADERS = (
-    "ours",
-    "ours, in memory",
-    "safetensors",
-    "safetensors, read",
-    "torch.load",
-    "dcp.load",
-)
 
 
 def state_of(size_bytes: int) -> State:
@@ -120,7 +116,6 @@ class Race:
         self.state = state
         self.folder = folder
         self.clock = Clock()
-        self.shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
         largest_bytes = max(tensor.nbytes for tensor in state.values())
         self.touched = torch.ones(max(largest_bytes, TOUCHED_BYTES), dtype=torch.uint8)
         self.place = Path(tempfile.mkdtemp(prefix="hr-", dir="/dev/shm"))
@@ -133,32 +128,17 @@ class Race:
     def save(self) -> list[Callable[[], Path]]:
         return [self.copy, self.ours, self.safetensors, self.torch_save, self.dcp, self.dcp_async]
 
-    def load(self) -> list[tuple[str, Path, Callable[[Path], object]]]:
-        """Each peer's files, made once, and how it loads them."""
-        return [
-            ("ours", self.ours(), lambda path: checkpoint.load(path).tensors),
-            ("ours, in memory", self.place, self.from_memory),
-            ("safetensors", self.safetensors(), lambda path: load_file(path / "f")),
-            (
-                "safetensors, read",
-                self.folder / "safetensors",
-                lambda path: load_file(path / "f", backend="pread"),
-            ),
-            ("torch.load", self.torch_save(), lambda path: torch.load(path / "f")),
-            ("dcp.load", self.dcp(), self.dcp_load),
-        ]
-
-    def from_memory(self, place: Path) -> State:
-        """What a restart on the same node loads, every hash compared, too."""
-        _, _, folder = next(snapshots(place))
-        return checkpoint.load(folder).tensors
-
-    def dcp_load(self, path: Path) -> State:
-        state = {
-            name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in self.shapes.items()
+    def stored(self) -> dict[str, Path]:
+        """Each loader's files, made once."""
+        ours, plain = self.ours(), self.safetensors()
+        return {
+            "ours": ours,
+            "ours, in memory": self.place,
+            "safetensors": plain,
+            "safetensors, read": plain,
+            "torch.load": self.torch_save(),
+            "dcp.load": self.dcp(),
         }
-        state_dict_loader.load(state, checkpoint_id=path, no_dist=True)
-        return state
 
     def copy(self) -> Path:
         def copy() -> None:
@@ -230,23 +210,64 @@ class Race:
                     shutil.rmtree(path, ignore_errors=True)
                 os.sync()
                 say(".")
-        loaders = self.load()
+        stored = list(self.stored().items())
         self.state.clear()  # what is loaded takes its room
         for number in range(rounds):
-            for name, path, load in loaders if number % 2 == 0 else loaders[::-1]:
+            for name, path in stored if number % 2 == 0 else stored[::-1]:
                 os.sync()
                 forget(path)
                 for how in ("cold", "warm"):
-                    self.clock.time(f"{name}: {how}", partial(loaded, load, path))
+                    self.clock.seconds[f"{name}: {how}"].append(seconds_to_load(name, path))
                 say(".")
         say("\n")
 
 
-def loaded(load: Callable[[Path], object], path: Path) -> float:
+# --- loading, in a new process ------------------------------------------------------------------
+
+
+def from_memory(place: Path) -> State:
+    """What a restart on the same node loads, every hash compared, too."""
+    _, _, folder = next(snapshots(place))
+    return load(folder).tensors
+
+
+def dcp_load(path: Path) -> State:
+    stored = FileSystemReader(path).read_metadata().state_dict_metadata
+    state = {
+        name: torch.empty(one.size, dtype=one.properties.dtype)
+        for name, one in stored.items()
+        if isinstance(one, TensorStorageMetadata)
+    }
+    state_dict_loader.load(state, checkpoint_id=path, no_dist=True)
+    return state
+
+
+LOADERS: dict[str, Callable[[Path], State]] = {
+    "ours": lambda path: load(path).tensors,
+    "ours, in memory": from_memory,
+    "safetensors": lambda path: load_file(path / "f"),
+    "safetensors, read": lambda path: load_file(path / "f", backend="pread"),
+    "torch.load": lambda path: torch.load(path / "f"),
+    "dcp.load": dcp_load,
+}
+
+
+def seconds_to_load(name: str, path: Path) -> float:
+    command = [sys.executable, __file__, "--load", name, str(path)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def load_and_say(name: str, path: Path) -> None:
     """Read every page: a file that is only mapped has not been loaded."""
-    tensors = load(path)
-    assert isinstance(tensors, dict)
-    return sum(float(tensor.view(-1)[::1024].sum()) for tensor in tensors.values() if tensor.ndim)
+    began_s = time.perf_counter()
+    tensors = LOADERS[name](path)
+    touched = sum(float(one.view(-1)[::1024].sum()) for one in tensors.values() if one.ndim)
+    took_s = time.perf_counter() - began_s
+    assert touched == touched, "no NaN was saved"
+    print(took_s)
+
+
+# --- the report ---------------------------------------------------------------------------------
 
 
 def say(text: str) -> None:
@@ -277,15 +298,19 @@ def main() -> None:
     parser.add_argument("--gib", type=float, nargs="+", default=[1, 4])
     parser.add_argument("--rounds", type=int, nargs="+", default=[5, 3])
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--load", nargs=2, metavar=("LOADER", "PATH"), help="one, and its seconds")
     asked = parser.parse_args()
     warnings.filterwarnings("ignore")
+    if asked.load:
+        load_and_say(asked.load[0], Path(asked.load[1]))
+        return
     print(f"torch {torch.__version__}, safetensors {safetensors.__version__}, {os.uname().release}")
     for gib, rounds in zip(asked.gib, asked.rounds, strict=True):
         torch.manual_seed(1)
         state = state_of(int(gib * GIB))
         size_bytes = sum(tensor.nbytes for tensor in state.values())
-        load = os.getloadavg()[0]
-        print(f"\n{size_bytes / GIB:.2f} GiB in {len(state)} tensors, load {load:.1f}", flush=True)
+        busy = os.getloadavg()[0]
+        print(f"\n{size_bytes / GIB:.2f} GiB in {len(state)} tensors, load {busy:.1f}", flush=True)
         with tempfile.TemporaryDirectory(prefix="hr-", dir=asked.folder) as name:
             race = Race(state, Path(name))
             race.run(rounds)

@@ -118,9 +118,12 @@ def _pread_into(descriptor: int, buffer: memoryview, start: int) -> int:
     return os.preadv(descriptor, [buffer], start)
 
 
-def aligned_memory(size_bytes: int) -> mmap.mmap:
-    """Private memory that direct reads and writes take; at least one byte."""
+def aligned_memory(size_bytes: int, *, huge: bool = True) -> mmap.mmap:
+    """Private memory that direct reads and writes take; at least one byte. ``huge``: of huge pages,
+    for what is used over and over."""
     memory = mmap.mmap(-1, max(1, size_bytes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if not huge:
+        return memory
     with contextlib.suppress(OSError, ValueError):  # a kernel without huge pages
         memory.madvise(mmap.MADV_HUGEPAGE)
     return memory

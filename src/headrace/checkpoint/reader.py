@@ -24,7 +24,7 @@ Bytes = npt.NDArray[np.uint8]
 
 _READERS = 4  # threads
 _RUN_BYTES = 16 << 20  # what one of them reads at a time
-_ROOM_BYTES = 32 << 20  # what small tensors share, so that it is made of huge pages
+_ROOM_BYTES = 32 << 20  # of memory that small tensors share
 _KEPT_BYTES = 512 << 20
 
 
@@ -167,7 +167,11 @@ def _runs(pieces: _Run) -> Iterator[_Run]:
 
 
 def _memory(wanted: Iterable[tuple[int, int]]) -> Iterator[Bytes]:
-    """Memory for each (start in a file, bytes), aligned to pages as the file is."""
+    """Memory for each (start in a file, bytes), aligned to pages as the file is.
+
+    Of small pages, which several readers take at once: a virtual machine may have to get huge ones
+    from its host first (3 s a GiB were seen, of small ones 0.6 s).
+    """
     places: list[tuple[int, int]] = []
     end = 0
     for start, size_bytes in wanted:
@@ -182,5 +186,5 @@ def _memory(wanted: Iterable[tuple[int, int]]) -> Iterator[Bytes]:
 
 
 def _room(places: Sequence[tuple[int, int]]) -> list[Bytes]:
-    room = np.frombuffer(disk.aligned_memory(places[-1][1]), dtype=np.uint8)
+    room = np.frombuffer(disk.aligned_memory(places[-1][1], huge=False), dtype=np.uint8)
     return [room[start:stop] for start, stop in places]
