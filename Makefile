@@ -12,8 +12,8 @@ demo: .venv/ready ## Train a language model on two nodes, kill a rank, watch it 
 test: .venv/ready lint type ## Lint, types, import contracts, and every test but the slow ones
 	$(BIN)/python -m pytest -m "not slow and not chaos"
 
-slow: .venv/ready ## Heavy tests: whole demo runs, storms
-	$(BIN)/python -m pytest -m "slow and not chaos" --timeout 1200
+slow: .venv/ready ## Heavy tests, two files at a time, since they mostly wait: Slurm, demo, storms
+	$(BIN)/python -m pytest -m "slow and not chaos" --timeout 1200 -n 2 --dist loadfile --durations 20
 
 chaos: .venv/ready ## Kill a daemon 200 times under 300 runs, a Slurm run in 11 ways 10 times, twice; root; hours
 	$(BIN)/python -m pytest tests/property --hypothesis-profile fresh --timeout 3600

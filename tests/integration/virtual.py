@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.cluster.bringup.packages import install_packages
 from headrace.cluster.bringup.plan import Cluster
 from headrace.core.records import read_record
 
@@ -91,9 +92,7 @@ def install(*packages: str) -> None:
     have = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
     if have == ["installed"] * len(packages):
         return
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
-        subprocess.run(["apt-get", "-qq", *words], env=quiet, check=True, timeout=UP_S)
+    install_packages(packages)
 
 
 @contextmanager

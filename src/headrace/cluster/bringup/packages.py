@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headrace.cluster.bringup.errors import PackagesMissing
+from headrace.cluster.bringup.state import turn
 from headrace.core.process import run
 
 PACKAGES = {
@@ -54,6 +55,11 @@ def require(*, install: bool) -> None:
 def install_packages(packages: Sequence[str]) -> None:
     """Debian packages, without starting a service now (policy-rc.d: see invoke-rc.d(8)), nor
     the services of a virtual cluster at the next boot."""
+    with turn():
+        _install(packages)
+
+
+def _install(packages: Sequence[str]) -> None:
     ours = not _POLICY.exists()
     if ours:
         _POLICY.write_text("#!/bin/sh\n# headrace cluster up --install\nexit 101\n")

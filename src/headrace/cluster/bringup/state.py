@@ -1,7 +1,9 @@
 """Where the virtual cluster of this machine is kept, and the file that says what was made of it."""
 
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.cluster.bringup.errors import NoCluster, NoSuchNode, PlanDamaged, RootNeeded
@@ -9,6 +11,7 @@ from headrace.cluster.bringup.plan import Box, Cluster
 from headrace.core.records import DecodeError, read_record, write_record
 
 _FILE = "cluster.json"
+_TURN = Path("/run/headrace-cluster.lock")
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
@@ -54,3 +57,11 @@ def require_root(verb: str) -> None:
     """Raise ``RootNeeded``."""
     if os.geteuid() != 0:
         raise RootNeeded(verb, os.geteuid())
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Wait until no other bring-up of this machine installs packages or chooses a network."""
+    with _TURN.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

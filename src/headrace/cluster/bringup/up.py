@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from headrace.cluster.bringup import boxes, cables, packages, state, virtual
@@ -40,15 +41,20 @@ def bring_up(request: Request, folder: Path, *, install: bool, say: Say) -> Clus
     """Everything up and every node idle when it returns."""
     state.require_root("up")
     packages.require(install=install)
-    cluster = plan_cluster(request, folder)
-    _claim(cluster)
-    try:
-        _make(cluster, say)
-    except DaemonSilent:
-        raise
-    except BaseException:
-        take_down(folder)
-        raise
+    with ExitStack() as turn:
+        turn.enter_context(state.turn())
+        cluster = plan_cluster(request, folder)
+        _claim(cluster)
+        try:
+            for command in cables.bridge_commands(cluster):
+                run(command)
+            turn.close()  # its network has a route now, which the next one sees
+            _make(cluster, say)
+        except DaemonSilent:
+            raise
+        except BaseException:
+            take_down(folder)
+            raise
     cluster = replace(cluster, phase="up")
     state.save(cluster)
     return cluster
@@ -115,8 +121,6 @@ def _claim(cluster: Cluster) -> None:
 def _make(cluster: Cluster, say: Say) -> None:
     _write_files(cluster)
     say("boxes: namespaces, addresses, munge")
-    for command in cables.bridge_commands(cluster):
-        run(command)
     for box in cluster.boxes:
         boxes.write_scripts(cluster, box)
         boxes.start(cluster, box)
