@@ -36,13 +36,15 @@ BUSY_S, AGAIN_S = 90.0, 240.0
 
 class Recovery(Record, frozen=True, kw_only=True):
     """``recovery_s``: from the trouble to the end of the first step that was never done before.
-    ``repeated``: steps that were done twice. ``requeues``: their reasons."""
+    ``repeated``: steps that were done twice. ``requeues``: their reasons. ``account``: all that the
+    run left to read."""
 
     recovery_s: float
     repeated: int
     requeues: tuple[str, ...]
     attempts: int
     losses: dict[int, float]
+    account: str
 
 
 Trouble = Callable[[Lane, Training], AbstractContextManager[float]]
@@ -67,16 +69,20 @@ def recover(trouble: str, lane: Lane, corpus: Path, *, ranks: int) -> Recovery:
         fields = FIELDS.get(trouble, {})
         run = Training(place, corpus, ranks=ranks, partition=lane.partition, **fields)
         try:
-            return _recovery(TROUBLES[trouble], lane, run)
+            return _recovery(trouble, lane, run)
         except BaseException as error:
-            title = f"{trouble} in {lane.partition}, job {run.job}:"
-            error.add_note(f"{title}\n{run.account()}\n{lane.cluster.told_of(run.job)}")
+            error.add_note(_account(trouble, lane, run))
             raise
 
 
-def _recovery(trouble: Trouble, lane: Lane, run: Training) -> Recovery:
+def _account(trouble: str, lane: Lane, run: Training) -> str:
+    title = f"{trouble} in {lane.partition}, job {run.job}:"
+    return f"{title}\n{run.account()}\n{lane.cluster.told_of(run.job)}"
+
+
+def _recovery(trouble: str, lane: Lane, run: Training) -> Recovery:
     until(lambda: run.furthest() >= TROUBLE_AT, BUSY_S)
-    with trouble(lane, run) as at_s:
+    with TROUBLES[trouble](lane, run) as at_s:
         until(lambda: run.attempts() > 1, AGAIN_S)
         run.hurry()
         losses = run.end()
@@ -89,6 +95,7 @@ def _recovery(trouble: Trouble, lane: Lane, run: Training) -> Recovery:
         requeues=tuple(event.reason for _, event in run.events_of(Requeued)),
         attempts=run.attempts(),
         losses=losses,
+        account=_account(trouble, lane, run),
     )
 
 
@@ -99,10 +106,15 @@ def calm(lane: Lane, corpus: Path, *, ranks: int) -> dict[int, float]:
 
 
 def require_same(found: Recovery, undisturbed: dict[int, float]) -> None:
-    assert found.losses[STEPS] == undisturbed[STEPS]
-    assert found.losses.items() <= undisturbed.items(), "what was written before the last second"
-    assert found.repeated <= EVERY
-    assert len(found.requeues) <= 1
+    """Every attempt of a run has its time limit: that may come again on a slow machine."""
+    try:
+        assert found.losses[STEPS] == undisturbed[STEPS]
+        assert found.losses.items() <= undisturbed.items(), "but for the last second before a kill"
+        assert found.repeated <= EVERY
+        assert len(found.requeues) <= 1 or set(found.requeues) == {"time"}, found.requeues
+    except AssertionError as error:
+        error.add_note(found.account)
+        raise
 
 
 # --- troubles -----------------------------------------------------------------------------------
