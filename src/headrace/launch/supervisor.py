@@ -366,13 +366,14 @@ def _end(run: Run, state: State, outcome: Outcome) -> tuple[Run, list[Effect]]:
 
 
 def _stop(run: Run, reason: str, grace_s: float, now_s: float) -> tuple[Run, list[Effect]]:
-    """The first stop counts; a later one can only bring the deadline forward."""
+    """The first stop counts; a later one can only bring the deadline forward, or cancel."""
     wait_s = grace_s if run.spoke else run.kill_wait_s
     deadline_s = now_s + wait_s
     if run.stop is not None:
-        if deadline_s >= run.stop.deadline_s:
+        reason = reason if reason == "cancel" else run.stop.reason
+        deadline_s = min(deadline_s, run.stop.deadline_s)
+        if (reason, deadline_s) == (run.stop.reason, run.stop.deadline_s):
             return run, []
-        reason = run.stop.reason
     run = replace(run, stop=Stop(reason, deadline_s))
     if run.phase is Phase.RUNNING:
         return run, [AskToStop(reason, deadline_s)]

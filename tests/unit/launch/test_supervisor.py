@@ -207,6 +207,24 @@ def test_a_later_stop_can_only_bring_the_deadline_forward() -> None:
     assert effects == [AskToStop("cancel", 4.0)]
 
 
+@pytest.mark.parametrize("first", ["requeue", "preempt", "time"])
+def test_a_cancel_wins_over_an_earlier_stop_while_the_run_still_saves(first: str) -> None:
+    run = running(restart=RestartPolicy(on=("time",)))
+    run, _ = drive(run, (1.0, RankSpoke(0, 1)), (2.0, StopWanted(first)))
+    run, effects = drive(run, (3.0, StopWanted("cancel")))
+    assert effects == [AskToStop("cancel", 22.0)]
+    dead = (4.0, RankDied(0, 0)), (4.0, RankDied(1, 0))
+    _, effects = drive(run, (3.5, StopWanted(first)), *dead, *both_ready(5.0))
+    assert effects[-1] == End(State.CANCELLED, 130, "stopped (cancel)")
+
+
+def test_a_cancel_wins_over_an_earlier_stop_while_nodes_are_cleared() -> None:
+    run, _ = drive(running(), (2.0, StopWanted("requeue")), (3.0, RankDied(0, 0)))
+    run, _ = drive(run, (3.0, RankDied(1, 0)), (3.5, StopWanted("cancel")))
+    _, effects = drive(run, *both_ready(5.0))
+    assert effects[-1] == End(State.CANCELLED, 130, "stopped (cancel)")
+
+
 def test_a_stop_while_waiting_for_a_restart_ends_the_run_at_once() -> None:
     run, _ = drive(running(), (5.0, RankSpoke(0, 7)), (6.0, RankDied(1, -9)), *both_ready(7.0))
     _, effects = drive(run, (7.1, StopWanted("cancel")))
