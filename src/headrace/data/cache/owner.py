@@ -1,7 +1,8 @@
 """Who may write in a cache folder: one process at a time, without file locks.
 
 Claims are numbered files, ``claim-<n>``; the highest one counts, and names a process. Whoever finds
-it given back, or its process dead, makes the next one: a hard link, which only one can. Older
+it given back, or its process dead, makes the next one: a hard link, which only one can. It is given
+back by being emptied, which a full disk does not keep anyone from. Older
 claims are swept by the owner, the highest is never removed; so a claim that was made late, after
 others came and went, is seen to be too low. A process is (boot id, pid, start time). From another
 PID namespace (a container), or another host if the folder is shared, it cannot be seen: there a
@@ -34,9 +35,9 @@ class Holder(Record, frozen=True, kw_only=True):
 
 
 class Claim(Record, frozen=True, kw_only=True):
-    """``holder`` None: given back."""
+    """What a claim file says until it is given back."""
 
-    holder: Holder | None
+    holder: Holder
 
 
 def holder(process: Process, run_id: str) -> Holder:
@@ -77,7 +78,7 @@ def owned(
         done.set()
         beat.join()
         with contextlib.suppress(OSError):
-            _write(path, Claim(holder=None))
+            os.truncate(path, 0)
 
 
 def current(folder: Path) -> Holder | None:
@@ -110,20 +111,14 @@ def _acquire(folder: Path, me: Holder, waiting: Callable[[Holder], None]) -> Pat
 def _make(path: Path, claim: Claim) -> bool:
     """Whether it was ours to make. It appears with all its content."""
     temporary = path.with_name(f".claim.{secrets.token_hex(8)}")
-    temporary.write_bytes(encode(claim))
     try:
+        temporary.write_bytes(encode(claim))
         os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
     return True
-
-
-def _write(path: Path, claim: Claim) -> None:
-    temporary = path.with_name(f".claim.{secrets.token_hex(8)}")
-    temporary.write_bytes(encode(claim))
-    os.replace(temporary, path)
 
 
 def _living(path: Path) -> Holder | None:
@@ -131,7 +126,7 @@ def _living(path: Path) -> Holder | None:
         held = decode(path.read_bytes(), Claim).holder
     except (OSError, DecodeError):
         return None
-    return held if held is not None and lives(held, path) else None
+    return held if lives(held, path) else None
 
 
 def _highest(folder: Path) -> int | None:

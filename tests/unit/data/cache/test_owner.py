@@ -1,5 +1,6 @@
 """One owner at a time, whatever becomes of those before it."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def test_a_claim_made_too_late_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slow one saw no claim; five others came and went before it made the first."""
-    (tmp_path / "claim-5").write_text('{"holder":null}')
+    (tmp_path / "claim-5").touch()
     seen = iter([None])
     highest = owner._highest
     monkeypatch.setattr(owner, "_highest", lambda folder: next(seen, highest(folder)))
@@ -99,11 +100,33 @@ def test_a_claim_made_too_late_is_taken_back(
         assert [path.name for path in tmp_path.glob("claim-*")] == ["claim-6"]
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"holder": {"process": 1}}'])
+@pytest.mark.parametrize("text", ["", "{", '{"holder":null}', '{"holder": {"process": 1}}'])
 def test_a_claim_that_cannot_be_read_is_nobodys(tmp_path: Path, text: str) -> None:
     (tmp_path / "claim-3").write_text(text)
     with owned(tmp_path, this_process("r")):
         assert current(tmp_path) is not None
+
+
+def full_disk(path: Path, data: bytes) -> int:
+    path.touch()
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_claim_is_given_back_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with owned(tmp_path, this_process("r")):
+        monkeypatch.setattr(Path, "write_bytes", full_disk)
+    assert current(tmp_path) is None
+
+
+def test_a_claim_that_a_full_disk_does_not_take_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="No space"), owned(tmp_path, this_process("r")):
+        pass
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("where", ["namespace", "host"])
