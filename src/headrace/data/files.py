@@ -176,7 +176,13 @@ class Files:
     def _opened(self, number: int) -> DataFile:
         name, size_bytes = self._describe(number)
         path = self._root if name == "." else self._root / name
-        file = DataFile(path if self._place is None else self._place(name, path), name=name)
+        near = path if self._place is None else self._place(name, path)
+        try:
+            file = DataFile(near, name=name)
+        except DataNotFound:
+            if near == path:
+                raise
+            file = DataFile(path, name=name)  # the copy was dropped a moment ago
         if file.size_bytes != size_bytes:
             raise DataChanged(path, indexed_bytes=size_bytes, found_bytes=file.size_bytes)
         with self._lock:

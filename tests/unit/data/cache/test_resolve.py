@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from headrace import data
 from headrace.data.cache.owner import this_process
 from headrace.data.cache.resolve import VARIABLE, copies_of
 from headrace.data.cache.stage import Staged, Stager
+from headrace.data.errors import DataNotFound
+from headrace.data.files import Files
 
 
 @pytest.fixture
@@ -98,3 +101,32 @@ def test_files_without_a_copy_are_read_from_the_source(corpus: Path, tmp_path: P
     far = data.open(corpus / "zzz.tokens", environ=environ)
     assert read_paths(near) == {Path(found.root) / "tree" / "train.tokens"}
     assert read_paths(far) == {corpus / "zzz.tokens"}
+
+
+class Dropping:
+    """Gives copies that are dropped before anyone opens them."""
+
+    go_with_the_order = False
+
+    def __init__(self, copy: Path) -> None:
+        self.copy = copy
+
+    def __call__(self, name: str, path: Path) -> Path:
+        return self.copy
+
+    def ahead(self, names: Sequence[str]) -> None: ...
+
+    def distrust(self, name: str) -> None: ...
+
+
+def test_where_a_copy_was_dropped_between_look_and_open_the_source_is_read(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "rows"
+    source.write_text("right")
+    files = Files(source, lambda number: (".", 5), place=Dropping(tmp_path / "copy"))
+    assert files.get(0).read(0, 5) == b"right"
+    source.unlink()
+    gone = Files(source, lambda number: (".", 5), place=Dropping(tmp_path / "copy"))
+    with pytest.raises(DataNotFound, match="rows"):
+        gone.get(0)
