@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import xxhash
 
 from headrace.core.errors import HeadraceError
@@ -143,7 +144,8 @@ class FillSingles:
 
 
 class FillGroups:
-    """Many samples a unit: decoded units are kept, the latest used, up to ``cache_bytes``."""
+    """Many samples a unit: decoded units are kept, the latest used, up to ``cache_bytes``. What is
+    given out is a copy: a transform may change its sample in place."""
 
     def __init__(self, files: Files, decode: Decode, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._files = files
@@ -162,7 +164,7 @@ class FillGroups:
                 bad[number] = rows
             else:
                 good.append(number)
-                samples.append(rows[places.rows[number]])
+                samples.append(_copy(rows[places.rows[number]]))
         return Filled(samples, tuple(bad.values()), good if bad else None)
 
     def _rows(self, places: Places, number: int) -> Sequence[Sample] | Damage:
@@ -187,6 +189,15 @@ class FillGroups:
 
     def _held_bytes(self) -> int:
         return sum(size for _, size in self._kept.values())
+
+
+def _copy(value: Sample) -> Sample:
+    """Of what can be changed in place; the rest is shared."""
+    if isinstance(value, dict):
+        return {name: _copy(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_copy(one) for one in value])
+    return value.copy() if isinstance(value, np.ndarray | bytearray) else value
 
 
 def _decoded(
