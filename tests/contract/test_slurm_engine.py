@@ -143,6 +143,29 @@ def test_mpi_ranks_are_started_in_an_image_of_enroots_where_srun_has_pyxis(
     assert started[-1][-1] == "true"
 
 
+def test_the_job_file_counts_and_not_what_the_user_has_set_for_sbatch(site: Site) -> None:
+    site.environ |= {"SBATCH_TIMELIMIT": "1", "SBATCH_ARRAY_INX": "0-3", "SBATCH_WCKEY": "x"}
+    given = site.place().submit("true", time="8h")
+    assert [note for note in given.notes if "SBATCH" in note] == [
+        "SBATCH_TIMELIMIT is left out: the job file asks for --time=08:01:00"
+    ]
+    (job,) = json.loads((site.slurm.folder / "jobs.json").read_text())
+    assert [name for name in job["environ"] if name.startswith("SBATCH")] == ["SBATCH_WCKEY"]
+
+
+def test_a_job_that_another_cluster_took_is_cancelled_there_and_no_job_here(site: Site) -> None:
+    place = site.place()
+    ours = place.submit("sleep", "60").id
+    place.until(ours, State.RUNNING)
+    (site.slurm.folder / "bin" / "sbatch").write_text("#!/bin/sh\necho '1;b'\n")
+    with pytest.raises(HeadraceError) as error:
+        place.submit("true", slurm={"sbatch": {"clusters": "b"}})
+    assert (error.value.code, error.value.exit_status) == ("HR-SLURM-008", 4)
+    assert ["scancel", "--clusters=b", "1"] in site.slurm.calls()
+    assert [row.id for row in place.door.runs(ended=True)] == [ours]
+    assert place.row(ours).state is State.RUNNING
+
+
 def test_an_array_that_is_too_large_is_refused_with_the_number(site: Site) -> None:
     with pytest.raises(HeadraceError) as error:
         site.place().submit("true", array="0-11")

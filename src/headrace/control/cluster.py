@@ -38,5 +38,7 @@ def cluster_door(environ: Mapping[str, str], *, poll_s: float = FRESH_S) -> Clus
 
     variables = {name: environ[name] for name in _FOR_OUR_PROGRAMS if name in environ}
     host = Host(python=sys.executable, variables=variables)
-    setting = Setting(runs=runs, state=state, call=ask, host=host, who=who, poll_s=poll_s)
+    setting = Setting(
+        runs=runs, state=state, call=ask, host=host, who=who, environ=environ, poll_s=poll_s
+    )
     return ClusterDoor(SlurmEngine(setting, Index(index_path(state, runs))), who, runs)

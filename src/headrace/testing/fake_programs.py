@@ -206,6 +206,8 @@ def srun(site: Site, arguments: Sequence[str]) -> None:
 
 def scancel(site: Site, arguments: Sequence[str]) -> None:
     options, words = options_of(arguments)
+    if "clusters" in options:
+        return  # of a cluster that is not this one
     with site.jobs() as jobs:
         known = [job for word in words for job in named(jobs, word)]
         if not known:

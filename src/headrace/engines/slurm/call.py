@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
 from headrace.engines.slurm.errors import SlurmRefused, SlurmUnreachable
+from headrace.engines.slurm.variables import for_sbatch, options_in
 
 Call = Callable[[Sequence[str]], str]
 """Command to standard output. Raise ``SlurmUnreachable`` or ``SlurmRefused``."""
@@ -25,17 +26,15 @@ _PASSED_ON = frozenset(
 )
 
 
-def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+def passed_on(environ: Mapping[str, str], argv: Sequence[str]) -> dict[str, str]:
     """What Slurm's commands see, and with it what lies in the batch script's environment.
 
     The rest, and secrets most of all, goes to the ranks through a file of the run that only its
-    user may read. Options of the user's own for sbatch (SBATCH_ACCOUNT) stay.
+    user may read. sbatch also sees the user's own variables for it, as ``variables`` says.
     """
-    chosen = {
-        name: value
-        for name, value in environ.items()
-        if name in _PASSED_ON or name.startswith("SBATCH_")
-    }
+    chosen = {name: value for name, value in environ.items() if name in _PASSED_ON}
+    if argv[0] == "sbatch":
+        chosen |= for_sbatch(environ, options_in(argv))
     return chosen | {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
 
 
@@ -50,7 +49,7 @@ def call(
     try:
         done = subprocess.run(
             argv,
-            env=passed_on(environ),
+            env=passed_on(environ, argv),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -112,6 +112,10 @@ def scancel(job_ids: Sequence[str]) -> list[str]:
     return ["scancel", *job_ids]
 
 
+def scancel_elsewhere(job_id: str, cluster: str) -> list[str]:
+    return ["scancel", f"--clusters={cluster}", job_id]
+
+
 def scancel_waiting(job_ids: Sequence[str]) -> list[str]:
     """Those that have not begun; others are left alone."""
     return ["scancel", "--state=PENDING", *job_ids]

@@ -8,9 +8,10 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 from headrace.core.order import StopRequest
 from headrace.core.records import write_record
@@ -50,6 +51,7 @@ from headrace.engines.slurm.call import Call
 from headrace.engines.slurm.errors import (
     NeverFits,
     NotDone,
+    OtherCluster,
     SlurmRefused,
     SlurmUnreachable,
     UnknownPartition,
@@ -71,6 +73,7 @@ from headrace.engines.slurm.reservations import parse_reservations
 from headrace.engines.slurm.room import require_room
 from headrace.engines.slurm.script import Host, dependency_of, make_script
 from headrace.engines.slurm.shares import parse_shares
+from headrace.engines.slurm.variables import left_out, options_of
 from headrace.engines.slurm.view import Run, View
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
@@ -90,13 +93,15 @@ _ENDED = ("Invalid job id", "already completing or completed")
 
 @dataclass(frozen=True)
 class Setting:
-    """``runs``: on a file system that all nodes see. ``state``: on a local disk of this host."""
+    """``runs``: on a file system that all nodes see. ``state``: on a local disk of this host.
+    ``environ``: what ``call`` goes by."""
 
     runs: Path
     state: Path
     call: Call
     host: Host
     who: Caller
+    environ: Mapping[str, str] = field(default_factory=dict)
     now_s: Callable[[], float] = time.time
     poll_s: float = FRESH_S
 
@@ -232,7 +237,8 @@ class SlurmEngine:
             host=self._setting.host,
         )
         path = family_folder(self._setting.runs, asked) / "batch.sh"
-        return Batch(argv=tuple(commands.sbatch(str(path))), script=made.text, notes=made.notes)
+        notes = (*made.notes, *left_out(self._setting.environ, options_of(made.text)))
+        return Batch(argv=tuple(commands.sbatch(str(path))), script=made.text, notes=notes)
 
     def _hand_over(self, batch: Batch, asked: Submission) -> None:
         path = Path(batch.argv[-1])
@@ -247,15 +253,27 @@ class SlurmEngine:
 
     def _sbatch(self, argv: Sequence[str]) -> str:
         """The job's id. A busy controller may take a job and be too late to say so: then it is
-        looked for by its script. One that is taken later still ends at once, having no folder."""
+        looked for by its script. One that is taken later still ends at once, having no folder.
+
+        Raise ``OtherCluster``: its number means another job here, or none."""
         try:
-            return parse_submitted(self._setting.call(argv))
+            job_id, cluster = parse_submitted(self._setting.call(argv))
         except SlurmUnreachable:
             with contextlib.suppress(SlurmUnreachable, SlurmRefused):
                 said = self._setting.call(commands.squeue_scripts(self._setting.who.name))
-                if (job_id := job_of_script(said, argv[-1])) is not None:
-                    return job_id
+                if (found := job_of_script(said, argv[-1])) is not None:
+                    return found
             raise
+        if cluster and cluster != self.facts.cluster:
+            self._give_back(job_id, cluster)
+        return job_id
+
+    def _give_back(self, job_id: str, cluster: str) -> NoReturn:
+        cancelled = False
+        with contextlib.suppress(SlurmUnreachable, SlurmRefused):
+            self._call(commands.scancel_elsewhere(job_id, cluster))
+            cancelled = True
+        raise OtherCluster(job_id, cluster, self.facts.cluster, cancelled=cancelled)
 
     def _fresh(self, asked: Submission) -> Indexed:
         history = History(submitted_s=asked.submitted_s)

@@ -92,6 +92,22 @@ class NeverFits(Refused):
         )
 
 
+class OtherCluster(Refused):
+    """Another cluster took the job, whose queue is not the one that is looked at."""
+
+    code = "HR-SLURM-008"
+
+    def __init__(self, job_id: str, cluster: str, ours: str, *, cancelled: bool) -> None:
+        by_hand = f"scancel --clusters={cluster} {job_id}"
+        super().__init__(
+            f"cluster {cluster} took the job, not {ours}",
+            why=f"its job {job_id} "
+            + ("was cancelled again" if cancelled else f"is still there; end it with {by_hand}"),
+            remedy=f"leave clusters out of slurm.sbatch; SLURM_CLUSTERS={cluster} before headrace "
+            "makes all commands mean that cluster",
+        )
+
+
 class NotDone(Refused):
     """What was asked cannot be done with this run as it is."""
 

@@ -58,9 +58,11 @@ def words_of(jobs: Iterable[tuple[SlurmJob, Submission]]) -> list[str]:
     return words
 
 
-def parse_submitted(text: str) -> str:
-    """The job id that ``sbatch --parsable`` prints: "4711" or "4711;cluster"."""
-    return text.strip().splitlines()[-1].partition(";")[0]
+def parse_submitted(text: str) -> tuple[str, str]:
+    """The job id and the cluster that ``sbatch --parsable`` prints: "4711", which names none, or
+    "4711;cluster"."""
+    job_id, _, cluster = text.strip().splitlines()[-1].partition(";")
+    return job_id, cluster
 
 
 def job_of_script(text: str, script: str) -> str | None:
