@@ -210,6 +210,8 @@ class Race:
                     shutil.rmtree(path, ignore_errors=True)
                 os.sync()
                 say(".")
+        say("\n")
+        report_saves(self.clock)
         stored = list(self.stored().items())
         self.state.clear()  # what is loaded takes its room
         for number in range(rounds):
@@ -220,6 +222,7 @@ class Race:
                     self.clock.seconds[f"{name}: {how}"].append(seconds_to_load(name, path))
                 say(".")
         say("\n")
+        report_loads(self.clock)
 
 
 # --- loading, in a new process ------------------------------------------------------------------
@@ -279,15 +282,18 @@ def show(clock: Clock, name: str, limit: str, *, aim: float | None = None) -> No
     ours, theirs = clock.median(name), clock.median(limit)
     spread = f"{min(clock.seconds[name]):.2f} to {max(clock.seconds[name]):.2f}"
     aimed = "" if aim is None else f"   aim {aim}: {'met' if ours <= aim * theirs else 'MISSED'}"
-    print(f"{name:24} {ours:7.3f} s ({spread})   {ours / theirs:6.2f} x {limit}{aimed}")
+    print(f"{name:24} {ours:7.3f} s ({spread})   {ours / theirs:6.2f} x {limit}{aimed}", flush=True)
 
 
-def report(clock: Clock) -> None:
+def report_saves(clock: Clock) -> None:
     show(clock, "ours: stall", "copy: stall", aim=1.25)
     show(clock, "dcp.async_save: stall", "copy: stall")
     for name in ("ours", "safetensors", "torch.save", "dcp.save", "dcp.async_save"):
         aim = 1.1 if name == "ours" else None
         show(clock, f"{name}: durable", "safetensors: durable", aim=aim)
+
+
+def report_loads(clock: Clock) -> None:
     for how in ("cold", "warm"):
         for name in LOADERS:
             show(clock, f"{name}: {how}", f"safetensors: {how}")
@@ -316,7 +322,6 @@ def main() -> None:
             race.run(rounds)
             race.saver.close()
             shutil.rmtree(race.place)
-            report(race.clock)
             del race
             gc.collect()
 
