@@ -5,6 +5,7 @@ attempts did and how it ended. A lead's words count for the present only if it i
 ``lead.json`` names: an earlier one's end led to a requeue.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from headrace.core import events
@@ -38,7 +39,8 @@ class History(Record, frozen=True, kw_only=True):
     ``lead_time_s``: seconds that leads have used so far, the present one's open stretch left out.
     ``displaced``: why it was told to give its place back; ``displacements``: how often it did.
     ``nodes``: (min, max) that its user asked for later. ``stretches``: the places it held before
-    the present one, and when.
+    the present one, and when. ``vain_places``: places in a row before the present one that it lost
+    before an attempt began there.
     """
 
     state: State = State.PENDING
@@ -60,6 +62,7 @@ class History(Record, frozen=True, kw_only=True):
     nodes: tuple[int, int] | None = None
     stretches: tuple[Stretch, ...] = ()
     energy_j: float | None = None
+    vain_places: int = 0
 
     @property
     def started_s(self) -> float | None:
@@ -68,14 +71,24 @@ class History(Record, frozen=True, kw_only=True):
     @property
     def restarts_used(self) -> int:
         """What the next lead's first attempt counts as: all before it, less the displaced ones."""
-        return max(0, len(self.attempts) - self.displacements)
+        return max(0, len(self.attempts) - self.displacements) + self.vain_places
+
+    @property
+    def unstarted(self) -> int:
+        """Places in a row, the present one too, where no attempt has begun."""
+        begun = self.attempts and self.attempts[-1].started_s >= self.placed_s
+        return 0 if begun else self.vain_places + 1
 
 
 def fold(engine: Iterable[Entry], lead: Sequence[Entry], present: Process | None) -> History:
     """``engine``, ``lead``: entries of both writers in order. ``present``: what lead.json names."""
     history = History(attempts=_attempts(lead))
+    begun_s = history.attempts[-1].started_s if history.attempts else -math.inf
     for entry in engine:
         history = _engine_event(history, entry)
+        if isinstance(entry.event, events.Requeued) and entry.time_s > begun_s:
+            vain = history.vain_places + (entry.event.reason == "node")
+            history = replace(history, vain_places=vain)
     stretches = _stretches(lead)
     lead_time_s = sum(
         stretch[-1].time_s - stretch[0].time_s

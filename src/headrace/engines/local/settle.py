@@ -26,7 +26,7 @@ def verdict(
         return Ended(state=State.CANCELLED, exit_code=EXIT_INTERRUPTED, detail=detail)
     if not history.begun:
         if lead_error is None:
-            return Requeued(reason="node", detail="the daemon died before the lead began")
+            return Requeued(reason="node", detail="it was cut off before its lead began")
         detail = f"its lead did not start: {lead_error}"
         return Ended(state=State.FAILED, exit_code=1, detail=detail)
     if history.lead_end is not None and history.lead_end.exit_code == EXIT_NODE_LOST:
@@ -54,7 +54,8 @@ def _again_or_end(
     if reason not in asked.restart_on:
         detail = f"{detail}; restart.on does not name {reason}"
         return Ended(state=otherwise, exit_code=1, detail=detail)
-    if history.restarts_used > asked.restarts_max:
-        used = f"{asked.restarts_max} of {asked.restarts_max} restarts are used"
-        return Ended(state=otherwise, exit_code=1, detail=f"{detail}; {used}")
+    used = history.restarts_used + (history.unstarted > 0)
+    if used > asked.restarts_max:
+        detail = f"{detail}; {asked.restarts_max} of {asked.restarts_max} restarts are used"
+        return Ended(state=otherwise, exit_code=1, detail=detail)
     return Requeued(reason=reason, detail=detail)

@@ -46,6 +46,7 @@ _JOBS_OWN = (
     *("SLURM_JOBID", "SLURM_NODELIST", "SLURM_RESTART_COUNT", "SLURM_WORKING_CLUSTER"),
 )
 _PROBE_PORT = 9
+_LOOPBACK = "127.0.0.1"
 
 
 def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | None:
@@ -133,8 +134,11 @@ def places(environ: Mapping[str, str], ask: Call) -> tuple[Placed, ...]:
     here = environ.get("SLURMD_NODENAME", nodes[0])
     nodes.sort(key=lambda node: node != here)
     found = {node: resolved(named[node]) for node in nodes}
-    if len(nodes) > 1 and found[nodes[0]].startswith("127."):
-        found[nodes[0]] = address_towards(found[nodes[1]])
+    first = nodes[0]
+    if len(nodes) == 1 and not is_ours(found[first]):
+        found[first] = _LOOPBACK
+    elif len(nodes) > 1 and (found[first].startswith("127.") or not is_ours(found[first])):
+        found[first] = address_towards(found[nodes[1]])
     return tuple(Placed(node=node, address=found[node], cpus=()) for node in nodes)
 
 
@@ -144,6 +148,16 @@ def resolved(name: str) -> str:
         return socket.gethostbyname(name)
     except OSError:
         return name
+
+
+def is_ours(address: str) -> bool:
+    """Whether this host can listen there. Behind NAT, others know it by an address not its own."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def address_towards(other: str) -> str:

@@ -13,7 +13,8 @@ and what follows is said by Slurm alone: by its queue (``seeing``), or by starti
 | none: it died, or lost a node   | RUNNING        | requeue within restart.max and restart.on  |
 
 A requeue for the time limit, or for nodes that were lost, ends when three attempts in a row got no
-further (``progress``). Nodes that were given up are excluded from the next place (``exclude``).
+further (``progress``), or when in none of three places an attempt began. Nodes that were given up
+are excluded from the next place (``exclude``).
 """
 
 import time
@@ -92,13 +93,19 @@ def decide(
 
 
 def what_next(asked: Submission, history: History, so_far: Progress) -> Ended | Requeued | None:
-    """The verdict, and the loop guard: a run that loses its nodes at the same step again and again
-    is not queued again for ever."""
+    """The verdict, and the loop guard: a run that loses its nodes at the same step again and again,
+    or before an attempt begins, is not queued again for ever."""
     event = verdict(asked, history, lead_error=None)
-    if isinstance(event, Requeued) and event.reason == "node" and so_far.vain >= VAIN_MAX:
-        detail = f"{event.detail}; {_vain(so_far)}"
-        return Ended(state=State.NODE_FAIL, exit_code=1, detail=detail)
-    return event
+    if not isinstance(event, Requeued) or event.reason != "node":
+        return event
+    unstarted, refusal = history.unstarted, None
+    if so_far.vain >= VAIN_MAX:
+        refusal = _vain(so_far)
+    elif unstarted >= min(VAIN_MAX, asked.restarts_max + 1):
+        refusal = f"no attempt began in {unstarted} places in a row"
+    if refusal is None:
+        return event
+    return Ended(state=State.NODE_FAIL, exit_code=1, detail=f"{event.detail}; {refusal}")
 
 
 def _after_time(asked: Submission, history: History, so_far: Progress) -> Ended | Requeued:

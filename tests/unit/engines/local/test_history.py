@@ -71,6 +71,18 @@ def test_a_lead_with_the_same_pid_but_another_start_is_another_lead() -> None:
     assert history([SUBMITTED, STARTED], [other, COMPLETED], present=5).state == "RUNNING"
 
 
+def test_places_that_were_lost_before_an_attempt_began_are_counted_until_one_begins() -> None:
+    lost = Requeued(reason="node", detail="the lead died")
+    begun = events.AttemptStarted(world_size=1, nodes=("box",), master="box:1")
+    twice: list[Event] = [SUBMITTED, STARTED, lost, STARTED, lost, STARTED]
+    found = history(twice)
+    assert (found.vain_places, found.unstarted, found.restarts_used) == (2, 3, 2)
+    found = history(twice, [led(5), begun], present=5)
+    assert (found.vain_places, found.unstarted, found.restarts_used) == (0, 0, 1)
+    willing = Requeued(reason="preempt", detail="")
+    assert history([SUBMITTED, STARTED, willing, STARTED]).vain_places == 0
+
+
 def test_hold_and_release_the_last_one_counts() -> None:
     held, released = events.Held(by="ada"), events.Released(by="ada")
     assert history([SUBMITTED, held]).held

@@ -109,6 +109,21 @@ def test_a_run_that_loses_its_nodes_at_the_same_step_again_and_again_is_given_up
     assert event.detail == "n2 died; 3 attempts in a row got no further than step 7"
 
 
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize(("restarts_max", "places"), [(0, 1), (1, 2), (10, 3)])
+def test_a_run_in_whose_places_no_attempt_ever_begins_is_given_up(
+    begun: bool, restarts_max: int, places: int
+) -> None:
+    asked = replace(ASKED, restarts_max=restarts_max)
+    kinds = []
+    for vain in range(places):
+        history = History(state=State.RUNNING, begun=begun, vain_places=vain)
+        kinds.append(decide(asked, history, "RUNNING", None, None, SO_FAR))
+    assert [type(kind) for kind in kinds] == [Requeued] * (places - 1) + [Ended]
+    assert isinstance(kinds[-1], Ended)
+    assert kinds[-1].state == "NODE_FAIL"
+
+
 def test_a_stop_of_an_earlier_lead_explains_nothing_of_this_one() -> None:
     started = LeadStarted(pid=1, start_ticks=1, boot_id="b")
     asked = StopAsked(reason="time", deadline_s=1.0)
