@@ -20,9 +20,9 @@ from headrace.engines.slurm import commands, grace
 from headrace.engines.slurm.call import Call, call
 from headrace.engines.slurm.facts import Facts, addresses, facts_of
 from headrace.engines.slurm.folders import (
+    forget_stop,
     next_attempt,
     read_history,
-    read_stop,
     write_event,
 )
 from headrace.engines.slurm.hostlist import expand
@@ -77,9 +77,7 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | N
         given=given(spec, asked, facts, end_s=end_s, environ=environ),
     )
     write_record(run.order, replace(order, furthest_step=so_far.furthest, no_progress=so_far.vain))
-    stop = read_stop(run)
-    if stop is not None and stop.reason != "cancel":
-        run.stop.unlink(missing_ok=True)
+    forget_stop(run)
     sync_folder(run.root)
     write_event(run, "batch", Started(placed=placed), attempt=attempt)
     return None

@@ -101,6 +101,13 @@ def next_attempt(run: RunDir, history: History) -> int:
     return max([len(history.attempts), *(number + 1 for number in run.attempts())])
 
 
+def forget_stop(run: RunDir) -> None:
+    """One that was asked of an earlier place. A cancel stands."""
+    stop = read_stop(run)
+    if stop is not None and stop.reason != "cancel":
+        run.stop.unlink(missing_ok=True)
+
+
 def read_stop(run: RunDir) -> StopRequest | None:
     try:
         return read_record(run.stop, StopRequest)

@@ -19,6 +19,7 @@ from headrace.engines.slurm.begin import job_id_of
 from headrace.engines.slurm.call import call
 from headrace.engines.slurm.folders import read_history, require_submission
 from headrace.engines.slurm.rows import parse_fields
+from headrace.engines.slurm.settle import is_theirs
 
 _PAUSE_S = 5.0
 _ASKS = 120
@@ -48,12 +49,6 @@ def inherit(run: RunDir, environ: Mapping[str, str]) -> None:
         except (HeadraceError, KeyError, ValueError):
             pass  # slurmctld may be on its way back
         time.sleep(_PAUSE_S)
-
-
-def is_theirs(job: Mapping[str, str], environ: Mapping[str, str]) -> bool:
-    """Whether Slurm has not ended the job or begun it anew since they were started."""
-    same_start = job.get("Restarts") == environ.get("SLURM_RESTART_COUNT", "0")
-    return job.get("JobState") == "RUNNING" and same_start
 
 
 def is_dead(node: Mapping[str, str]) -> bool:

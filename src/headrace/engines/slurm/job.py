@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     os.waitpid(lead_pid, 0)
     for number in _WARNINGS:
         signal.signal(number, signal.SIG_IGN)
-    return settle(run, asked, job_id_of(os.environ))
+    return settle(run, asked, job_id_of(os.environ), os.environ)
 
 
 def environment_of_lead(run: RunDir, environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ and what follows is said by Slurm alone: by its queue (``seeing``), or by starti
 | PREEMPTED                       | RUNNING        | requeue, if restart.on names the reason    |
 | PREEMPTED                       | COMPLETING     | left to Slurm: it cancels, or requeues     |
 | none: it died, or lost a node   | RUNNING        | requeue within restart.max and restart.on  |
+| any of the last two             | RUNNING        | CANCELLED, if a cancel was asked for        |
 
 A requeue for the time limit, or for nodes that were lost, ends when three attempts in a row got no
 further (``progress``), or when in none of three places an attempt began. Nodes that were given up
@@ -31,18 +32,21 @@ from headrace.engines.local.settle import verdict
 from headrace.engines.local.submission import Submission
 from headrace.engines.slurm import commands
 from headrace.engines.slurm.call import call
+from headrace.engines.slurm.errors import SlurmUnreachable
 from headrace.engines.slurm.exclude import Exclusion, exclusion, given_up
-from headrace.engines.slurm.folders import read_history, read_stop, write_event
+from headrace.engines.slurm.folders import forget_stop, read_history, read_stop, write_event
 from headrace.engines.slurm.progress import Progress, progress
 from headrace.engines.slurm.rows import NodeRow, parse_fields, parse_nodes
 
-_TRIES = 5
+_REFUSALS = 5
 _PAUSE_S = 2.0
+_ASKS_S = 600.0
 _RUNNING = "RUNNING"
+_IS_QUEUED = "Job is pending execution"
 VAIN_MAX = 3
 
 
-def settle(run: RunDir, asked: Submission, job_id: str) -> int:
+def settle(run: RunDir, asked: Submission, job_id: str, environ: Mapping[str, str]) -> int:
     """Return the exit code of the job."""
     history, attempt = read_history(run, asked), max(run.attempts(), default=0)
     lead = list(read_events(run.events / "lead.jsonl"))
@@ -64,9 +68,11 @@ def settle(run: RunDir, asked: Submission, job_id: str) -> int:
     write_event(run, "batch", event, attempt=attempt)
     if isinstance(event, Ended):
         return event.exit_code
-    run.stop.unlink(missing_ok=True)
-    _requeue(run, job_id, attempt, excluded)
-    return EXIT_INTERRUPTED
+    forget_stop(run)
+    end = requeue(run, job_id, environ, excluded, attempt=attempt)
+    if end is not None:
+        write_event(run, "batch", end, attempt=attempt)
+    return EXIT_INTERRUPTED if end is None else end.exit_code
 
 
 def decide(
@@ -83,6 +89,8 @@ def decide(
     """
     if history.state.is_final or job_state != _RUNNING:
         return None
+    if (cancelled := by_cancel(stop)) is not None:
+        return cancelled
     if why == "time" and "time" in asked.restart_on and history.lead_end is not None:
         return _after_time(asked, history, so_far)
     event = what_next(asked, history, so_far)
@@ -157,24 +165,51 @@ def _nodes() -> list[NodeRow]:
         return []
 
 
-def _requeue(run: RunDir, job_id: str, attempt: int, excluded: Exclusion | None) -> None:
-    """Slurm kills this process soon after it has agreed, but not before KillWait: we ignore its
-    SIGTERM. The job does not start again in that time."""
-    problem = ""
-    for _ in range(_TRIES):
+def requeue(
+    run: RunDir,
+    job_id: str,
+    environ: Mapping[str, str],
+    excluded: Exclusion | None,
+    *,
+    attempt: int,
+) -> Ended | None:
+    """None when Slurm has queued it again, or has begun to end it; else why it is over.
+
+    Slurm kills this process soon after it has agreed, but not before KillWait: we ignore its
+    SIGTERM. The job does not start again in that time. What Slurm has agreed to may be said too
+    late, so it is asked what it made of the job before we ask again.
+    """
+    refusals, until_s, problem = 0, time.monotonic() + _ASKS_S, ""
+    while refusals < _REFUSALS and time.monotonic() < until_s:
+        if (cancelled := by_cancel(read_stop(run))) is not None:
+            return cancelled
         try:
             call(commands.requeue(job_id))
         except HeadraceError as error:
-            problem = error.why
-            time.sleep(_PAUSE_S)
-        else:
-            if excluded is not None:
-                _exclude(run, job_id, attempt, excluded)
-            return
+            problem, refusals = error.why, refusals + (not isinstance(error, SlurmUnreachable))
+            job = _job(job_id)
+            if _IS_QUEUED not in problem and (not job or is_theirs(job, environ)):
+                time.sleep(_PAUSE_S)
+                continue
+        if excluded is not None:
+            _exclude(run, job_id, attempt, excluded)
+        return None
     detail = f"Slurm would not queue it again: {problem}"
-    write_event(
-        run, "batch", Ended(state=State.FAILED, exit_code=1, detail=detail), attempt=attempt
-    )
+    return Ended(state=State.FAILED, exit_code=1, detail=detail)
+
+
+def is_theirs(job: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    """Whether Slurm has not ended the job or begun it anew since this process was started. Pure."""
+    same_start = job.get("Restarts") == environ.get("SLURM_RESTART_COUNT", "0")
+    return job.get("JobState") == _RUNNING and same_start
+
+
+def by_cancel(stop: StopRequest | None) -> Ended | None:
+    """The end of a run that its user cancelled while it was on its way back to the queue. Pure."""
+    if stop is None or stop.reason != "cancel":
+        return None
+    detail = f"cancelled by {stop.by}"
+    return Ended(state=State.CANCELLED, exit_code=EXIT_INTERRUPTED, detail=detail)
 
 
 def _exclude(run: RunDir, job_id: str, attempt: int, excluded: Exclusion) -> None:

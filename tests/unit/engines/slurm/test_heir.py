@@ -2,7 +2,8 @@
 
 import pytest
 
-from headrace.engines.slurm.heir import is_dead, is_theirs
+from headrace.engines.slurm.heir import is_dead
+from headrace.engines.slurm.settle import is_theirs
 
 JOB = {"JobState": "RUNNING", "Restarts": "1", "BatchHost": "n1"}
 

@@ -1,15 +1,22 @@
 """What follows when a lead in a Slurm job has gone."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 from tests.unit.engines.slurm.test_seeing import ASKED
 
 from headrace.core.errors import EXIT_NODE_LOST
 from headrace.core.events import Ended, Entry, Event, LeadStarted, Requeued, StopAsked
 from headrace.core.order import StopRequest
-from headrace.core.records import replace
+from headrace.core.records import replace, write_record
+from headrace.core.rundir import RunDir
 from headrace.core.states import State
 from headrace.engines.contract import AttemptRow
 from headrace.engines.local.history import History
+from headrace.engines.slurm import settle
+from headrace.engines.slurm.errors import SlurmRefused, SlurmUnreachable
+from headrace.engines.slurm.folders import forget_stop
 from headrace.engines.slurm.progress import Progress
 from headrace.engines.slurm.settle import decide, why_stopped
 
@@ -107,6 +114,91 @@ def test_a_run_that_loses_its_nodes_at_the_same_step_again_and_again_is_given_up
     assert isinstance(event, Ended)
     assert event.state == "NODE_FAIL"
     assert event.detail == "n2 died; 3 attempts in a row got no further than step 7"
+
+
+@pytest.mark.parametrize("why", ["requeue", "preempt", "time", None])
+def test_who_cancels_a_run_that_is_on_its_way_back_to_the_queue_has_cancelled_it(
+    why: str | None,
+) -> None:
+    stop = StopRequest(reason="cancel", by="ada")
+    asked = replace(ASKED, restart_on=("time", "preempt"))
+    event = decide(asked, LEFT, "RUNNING", why, stop, SO_FAR)
+    assert event == Ended(state="CANCELLED", exit_code=130, detail="cancelled by ada")
+
+
+class Slurmctld:
+    """Says the words one after the other to ``scontrol requeue``; an empty one agrees."""
+
+    def __init__(self, *words: str, job: str = "JobState=RUNNING Restarts=0") -> None:
+        self.words = list(words)
+        self.job = job
+        self.asked: list[str] = []
+
+    def __call__(self, argv: Sequence[str]) -> str:
+        self.asked.append(argv[1])
+        if "show" in argv:
+            return f"JobId=1 {self.job}"
+        said = self.words.pop(0)
+        if "timed out" in said:
+            raise SlurmUnreachable(argv, said)
+        if said:
+            raise SlurmRefused(argv, said)
+        return ""
+
+    def requeue(self, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Ended | None:
+        monkeypatch.setattr(settle, "call", self)
+        monkeypatch.setattr(settle, "_PAUSE_S", 0.0)
+        return settle.requeue(run, "1", {}, None, attempt=0)
+
+
+LATE, REFUSED = "Socket timed out on send/recv operation", "Access/permission denied"
+
+
+@pytest.mark.parametrize(
+    "slurmctld",
+    [
+        Slurmctld(""),
+        Slurmctld(*[LATE] * 20, ""),
+        Slurmctld(LATE, "Job is pending execution for job 1"),
+        Slurmctld(LATE, job="JobState=COMPLETING Restarts=0"),
+        Slurmctld(LATE, job="JobState=PENDING Restarts=0"),
+        Slurmctld(LATE, job="JobState=RUNNING Restarts=1"),
+    ],
+)
+def test_a_requeue_that_slurm_took_is_none_that_failed_however_late_it_says_so(
+    slurmctld: Slurmctld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert slurmctld.requeue(RunDir(tmp_path), monkeypatch) is None
+    assert slurmctld.words == []
+
+
+def test_a_requeue_that_slurm_refuses_again_and_again_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = Slurmctld(*[REFUSED] * 5).requeue(RunDir(tmp_path), monkeypatch)
+    assert end is not None
+    assert (end.state, REFUSED in end.detail) == ("FAILED", True)
+
+
+def test_a_cancel_that_comes_before_slurm_has_agreed_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(tmp_path)
+    write_record(run.stop, StopRequest(reason="cancel", by="ada"))
+    slurmctld = Slurmctld("")
+    end = slurmctld.requeue(run, monkeypatch)
+    assert end is not None
+    assert (end.state, slurmctld.asked) == ("CANCELLED", [])
+
+
+@pytest.mark.parametrize(("reason", "stands"), [("cancel", True), ("requeue", False)])
+def test_only_a_cancel_outlives_the_place_that_it_was_asked_of(
+    reason: str, stands: bool, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path)
+    write_record(run.stop, StopRequest(reason=reason, by="ada"))
+    forget_stop(run)
+    assert run.stop.exists() == stands
 
 
 @pytest.mark.parametrize("begun", [True, False])
