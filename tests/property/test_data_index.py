@@ -79,6 +79,9 @@ values = st.one_of(
     st.none(),
     st.booleans(),
     st.lists(st.integers(0, 9), max_size=5),
+    st.floats(allow_nan=False),
+    st.lists(st.one_of(st.binary(max_size=5), st.floats(allow_nan=False)), max_size=3),
+    st.dictionaries(st.text(max_size=5), st.tuples(st.binary(max_size=5), st.datetimes())),
 )
 
 

@@ -73,5 +73,6 @@ def _encoded(encode: RecordEncoder, sample: object, number: int) -> bytes:
         raise PackRefused(
             f"sample {number} cannot be packed",
             why=str(error),
-            remedy="records hold bytes, text, numbers, lists, mappings and numeric arrays",
+            remedy="records hold bytes, text, numbers, times without a zone, lists, mappings and "
+            "numeric arrays: convert the field, or pack without it",
         ) from error
