@@ -166,7 +166,14 @@ class _Stream:
         self._document_start = 0
 
     def add(self, piece: NDArray[np.integer]) -> None:
-        """Append tokens; write the windows that are full, once there are many of them."""
+        """Append tokens; write the windows that are full, once there are many of them. Raise
+        ``PackRefused``."""
+        if piece.size and not 0 <= piece.min() <= piece.max() < self.tokenizer.vocab:
+            raise PackRefused(
+                f"a text has tokens from {piece.min()} to {piece.max()}",
+                why=f"the tokenizer says that every token is below {self.tokenizer.vocab}",
+                remedy="mend the vocab of the tokenizer",
+            )
         self.tokens += len(piece)
         self._pieces.append(piece.astype(self._dtype))
         self._waiting += len(piece)

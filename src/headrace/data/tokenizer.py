@@ -52,8 +52,9 @@ class ByteTokenizer:
 class FileTokenizer:
     """A Hugging Face ``tokenizer.json``. Raise ``TokenizerUnusable`` when it cannot be loaded.
 
-    No special tokens are added to a text. The end-of-document token is the vocabulary's own, or one
-    more id where it has none. A document is held in memory as a whole.
+    No special tokens are added to a text, and it is neither cut nor filled up, whatever the file
+    says. The end-of-document token is the vocabulary's own, or the id behind its highest where it
+    has none. A document is held in memory as a whole.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,7 +76,9 @@ class FileTokenizer:
                 raise
             raise _unusable(path, error) from error
         self.name = f"json:{xxhash.xxh3_128_hexdigest(data)}"
-        size = int(self._tokenizer.get_vocab_size())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        size = max(self._tokenizer.get_vocab().values(), default=-1) + 1  # ids may have gaps
         known = (self._tokenizer.token_to_id(name) for name in _END_NAMES)
         end = next((number for number in known if number is not None), None)
         self.end_of_document = size if end is None else int(end)

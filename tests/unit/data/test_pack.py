@@ -169,6 +169,7 @@ class Recorded:
     """Answers as the package's Tokenizer does for a vocabulary of three words."""
 
     ids: dict[str, int]
+    length: int | None
 
     @classmethod
     def from_str(cls, text: str) -> "Recorded":
@@ -178,17 +179,29 @@ class Recorded:
         found.ids = {"one": 0, "two": 1}
         if "</s>" in text:
             found.ids["</s>"] = 2
+        if "gap" in text:
+            found.ids["far"] = 70_000
+        found.length = 2 if "truncation" in text else None
         return found
+
+    def get_vocab(self) -> dict[str, int]:
+        return self.ids
 
     def get_vocab_size(self) -> int:
         return len(self.ids)
+
+    def no_truncation(self) -> None:
+        self.length = None
+
+    def no_padding(self) -> None:
+        pass
 
     def token_to_id(self, token: str) -> int | None:
         return self.ids.get(token)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> types.SimpleNamespace:
         assert not add_special_tokens
-        return types.SimpleNamespace(ids=[self.ids[word] for word in text.split()])
+        return types.SimpleNamespace(ids=[self.ids[word] for word in text.split()][: self.length])
 
 
 @pytest.fixture
@@ -209,6 +222,41 @@ def test_a_tokenizer_file_gives_its_ids_and_an_end_of_document(
     files = write(tmp_path, a=b"one two two")
     data.pack_text(files, tmp_path / "out", window=3, tokenizer=tokenizer)
     assert data.open(tmp_path / "out").read(np.array([0])).tolist() == [[0, 1, 1, 2]]
+
+
+@pytest.mark.usefixtures("_package")
+def test_a_tokenizer_file_that_says_to_truncate_cuts_no_document(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text('{"truncation": {"max_length": 2}}')
+    tokenizer = data.load_tokenizer(str(tmp_path / "tokenizer.json"))
+    files = write(tmp_path, a=b"one two two one")
+    assert data.pack_text(files, tmp_path / "out", window=4, tokenizer=tokenizer).tokens == 5
+
+
+@pytest.mark.usefixtures("_package")
+def test_ids_with_gaps_are_packed_as_they_are_and_end_is_none_of_them(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text('{"gap"}')
+    tokenizer = data.load_tokenizer(str(tmp_path / "tokenizer.json"))
+    assert (tokenizer.vocab, tokenizer.end_of_document) == (70_002, 70_001)
+    data.pack_text(
+        write(tmp_path, a=b"one far two"), tmp_path / "out", window=3, tokenizer=tokenizer
+    )
+    packed = data.open(tmp_path / "out")
+    assert packed.read(np.array([0])).tolist() == [[0, 70_000, 1, 70_001]]
+    assert packed.vocab == 70_002
+
+
+def test_a_token_that_is_not_below_the_vocab_of_its_tokenizer_is_not_packed(tmp_path: Path) -> None:
+    class Short(data.ByteTokenizer):
+        vocab = 98
+        end_of_document = 97
+
+    with pytest.raises(PackRefused) as caught:
+        data.pack_text(write(tmp_path, a=b"aby"), tmp_path / "out", window=2, tokenizer=Short())
+    assert str(caught.value) == (
+        "error HR-DATA-004: a text has tokens from 97 to 121\n"
+        "  why: the tokenizer says that every token is below 98\n"
+        "  fix: mend the vocab of the tokenizer"
+    )
 
 
 @pytest.mark.usefixtures("_package")
