@@ -83,6 +83,26 @@ def test_a_run_that_nobody_knows_the_end_of_is_unknown(tmp_path: Path, accountin
     assert bool(asked) == accounting
 
 
+@pytest.mark.parametrize("state", [State.RUNNING, State.UNKNOWN])
+def test_a_run_that_nobody_saw_for_a_while_can_be_cancelled(tmp_path: Path, state: State) -> None:
+    """A squeue that tells of it only when asked for hidden partitions, or that tells nothing."""
+    site = Site(tmp_path, accounting=False)
+    place = site.place()
+    given = place.submit("sleep", "60")
+    place.until(given.id, State.RUNNING)
+    squeue = site.slurm.folder / "bin" / "squeue"
+    kept = squeue.read_text()
+    word = "--all" if state is State.RUNNING else "nothing"
+    squeue.write_text(f'#!/bin/sh\ncase "$*" in *{word}*) ;; *) exit 0 ;; esac\n{kept}')
+    time.sleep(2.0)
+    assert place.until(given.id, state).state is state
+    squeue.write_text(kept)
+    (acted,) = place.door.cancel(given.id, now=True)
+    assert "ended" not in acted.text
+    jobs = site.slurm.folder / "jobs.json"
+    until(lambda: json.loads(jobs.read_text())[0]["state"] == "CANCELLED")
+
+
 def test_what_no_partition_can_run_is_refused_by_what_the_cluster_is_now(site: Site) -> None:
     place = site.place()
     for fields in ({"partition": "nowhere"}, {"nodes": 99}):

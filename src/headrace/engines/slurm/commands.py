@@ -17,13 +17,14 @@ def test_only(options: Sequence[str]) -> list[str]:
 
 
 def squeue(user: str) -> list[str]:
-    """All jobs of one user, also those that ended lately."""
-    return ["squeue", "--noheader", f"--user={user}", "--states=all", f"--format={QUEUE_FORMAT}"]
+    """All jobs of one user, also those that ended lately, and those in hidden partitions."""
+    which = ("--all", f"--user={user}", "--states=all")
+    return ["squeue", "--noheader", *which, f"--format={QUEUE_FORMAT}"]
 
 
 def squeue_scripts(user: str) -> list[str]:
     """The batch scripts of what waits or runs, each after its job's id, an array's of the whole."""
-    return ["squeue", "--noheader", f"--user={user}", "--format=%F|%o"]
+    return ["squeue", "--noheader", "--all", f"--user={user}", "--format=%F|%o"]
 
 
 def srun_help() -> list[str]:
@@ -42,15 +43,16 @@ def show_config() -> list[str]:
 
 
 def show_partitions() -> list[str]:
-    return ["scontrol", "--oneliner", "show", "partition"]
+    """Also those that are hidden, in which a user may have runs all the same."""
+    return ["scontrol", "--oneliner", "--all", "show", "partition"]
 
 
 def show_job(job_id: str) -> list[str]:
-    return ["scontrol", "--oneliner", "show", "job", job_id]
+    return ["scontrol", "--oneliner", "--all", "show", "job", job_id]
 
 
 def show_nodes(node_list: str) -> list[str]:
-    return ["scontrol", "--oneliner", "show", "node", node_list]
+    return ["scontrol", "--oneliner", "--all", "show", "node", node_list]
 
 
 def show_qos() -> list[str]:

@@ -8,7 +8,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
@@ -64,6 +64,7 @@ from headrace.engines.slurm.jobs import (
     job_name,
     job_of_script,
     parse_submitted,
+    read_job,
     words_of,
     write_job,
 )
@@ -87,6 +88,7 @@ _SATISFIED_BY = {
     "notok": tuple(state for state in State if state.is_final and state is not State.COMPLETED),
     "any": tuple(state for state in State if state.is_final),
 }
+_OVER = tuple(state for state in State if state.is_final and state is not State.UNKNOWN)
 _JUST_NOW_S = 2.0
 _ENDED = ("Invalid job id", "already completing or completed")
 
@@ -271,7 +273,7 @@ class SlurmEngine:
     def _give_back(self, job_id: str, cluster: str) -> NoReturn:
         cancelled = False
         with contextlib.suppress(SlurmUnreachable, SlurmRefused):
-            self._call(commands.scancel_elsewhere(job_id, cluster))
+            self._setting.call(commands.scancel_elsewhere(job_id, cluster))
             cancelled = True
         raise OtherCluster(job_id, cluster, self.facts.cluster, cancelled=cancelled)
 
@@ -387,9 +389,14 @@ class SlurmEngine:
 
     def cancel(self, name: str, *, who: Caller, now: bool) -> list[Acted]:
         """Those that wait leave the queue; leads of those that run are told. What was said lies in
-        the run directory first, so a run that starts meanwhile finds it."""
+        the run directory first, so a run that starts meanwhile finds it. The job of a run that is
+        UNKNOWN may still be there."""
         runs = self._named(name)
-        going = [run for run in runs if not run.row.state.is_final]
+        going = [
+            replace(run, job=run.job or read_job(self._setting.runs, run.asked))
+            for run in runs
+            if run.row.state not in _OVER
+        ]
         for run in going:
             write_record(self._folder(run).stop, StopRequest(reason="cancel", by=who.name))
         jobs = _jobs(going)
@@ -397,7 +404,8 @@ class SlurmEngine:
             self._unless_ended(commands.scancel(jobs))
         elif jobs:
             self._unless_ended(commands.scancel_waiting(jobs))
-            self._quietly(commands.signal_lead(jobs))
+            with contextlib.suppress(SlurmRefused):  # they have ended meanwhile
+                self._setting.call(commands.signal_lead(jobs))
         self._poller.forget()
         return [_cancelled(run, now=now) for run in runs]
 
@@ -413,7 +421,7 @@ class SlurmEngine:
         runs = self._named(name)
         waiting = [run for run in runs if run.row.state is State.PENDING]
         if jobs := _jobs(waiting):
-            self._call(command(jobs))
+            self._setting.call(command(jobs))
             self._poller.forget()
         return [
             Acted(
@@ -433,7 +441,7 @@ class SlurmEngine:
         if state is not State.RUNNING or run.job is None:
             return Acted(id=run.row.id, state=state, text=f"is {state}, not running")
         write_record(self._folder(run).stop, StopRequest(reason="requeue", by=who.name))
-        self._call(commands.signal_lead([job_name(run.job, run.asked)]))
+        self._setting.call(commands.signal_lead([job_name(run.job, run.asked)]))
         text = "asked to save and leave; it is queued again"
         return Acted(id=run.row.id, state=state, text=text)
 
@@ -449,7 +457,7 @@ class SlurmEngine:
                 )
         for run in runs:
             assert run.job is not None
-            self._call(commands.update_nodes(job_name(run.job, run.asked), nodes))
+            self._setting.call(commands.update_nodes(job_name(run.job, run.asked), nodes))
         self._poller.forget()
         least, most = nodes
         width = f"{least} nodes" if least == most else f"{least} to {most} nodes"
@@ -460,23 +468,13 @@ class SlurmEngine:
     def _folder(self, run: Run) -> RunDir:
         return RunDir(self._setting.runs / run.asked.run_id)
 
-    def _call(self, argv: Sequence[str]) -> None:
-        self._setting.call(argv)
-
     def _unless_ended(self, argv: Sequence[str]) -> None:
         """Jobs that have ended meanwhile are no error. Raise ``SlurmRefused`` for all else."""
         try:
-            self._call(argv)
+            self._setting.call(argv)
         except SlurmRefused as refused:
             if not any(words in refused.said for words in _ENDED):
                 raise
-
-    def _quietly(self, argv: Sequence[str]) -> None:
-        """Jobs that have ended meanwhile are no error."""
-        try:
-            self._setting.call(argv)
-        except SlurmRefused:
-            return
 
 
 def _jobs(runs: Sequence[Run]) -> list[str]:
@@ -486,7 +484,7 @@ def _jobs(runs: Sequence[Run]) -> list[str]:
 
 def _cancelled(run: Run, *, now: bool) -> Acted:
     state = run.row.state
-    if state.is_final:
+    if state in _OVER:
         return Acted(id=run.row.id, state=state, text=f"has already ended {state}")
     if state is State.PENDING:
         return Acted(id=run.row.id, state=State.CANCELLED, text="cancelled")
