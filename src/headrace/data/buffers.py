@@ -35,7 +35,11 @@ def keep_freed_memory() -> None:
 
 
 class Buffers:
-    """Keeps at most ``most`` buffers; more are made when needed, and not kept."""
+    """Keeps at most ``most`` buffers; more are made when needed, and not kept.
+
+    Each is an array of its own over what ``allocate`` gave: that may be a view, and arrays cut from
+    a view refer to the memory below it, not to it.
+    """
 
     def __init__(self, *, most: int, allocate: Allocate = plain) -> None:
         self._most = most
@@ -55,7 +59,8 @@ class Buffers:
                     del self._kept[place]
                     break
             grains = -(-max(1, size_bytes) * 5 // 4 // _GRAIN_BYTES)
-            memory = self._allocate(max(1, grains) * _GRAIN_BYTES)
+            allocated = self._allocate(max(1, grains) * _GRAIN_BYTES)
+            memory = np.frombuffer(allocated.data, np.uint8)
             if len(self._kept) < self._most:
                 self._kept.append(memory)
             return memory[:size_bytes]

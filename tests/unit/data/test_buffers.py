@@ -57,6 +57,23 @@ def test_what_anything_refers_to_is_never_overwritten(
     assert address(one.get(1000)) == first
 
 
+def test_memory_that_was_given_as_a_view_is_not_overwritten_while_it_is_held() -> None:
+    def aligned(size_bytes: int) -> Memory:
+        raw = np.empty(size_bytes + 4096, np.uint8)
+        start = -address(raw) % 4096
+        return raw[start : start + size_bytes]
+
+    buffers = Buffers(most=1, allocate=aligned)
+    held = buffers.get(1000)
+    assert address(held) % 4096 == 0
+    held[:] = 7
+    buffers.get(1000)[:] = 1
+    assert set(held.tolist()) == {7}
+    first = address(held)
+    del held
+    assert address(buffers.get(1000)) == first
+
+
 def test_a_buffer_that_is_too_small_makes_room_for_a_larger_one(one: Buffers) -> None:
     one.get(1000)
     large = one.get(10_000_000)
