@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.integration.launched import Launched
@@ -32,6 +34,17 @@ if os.environ["RANK"] == os.environ.get("FORKER", "1"):
         os._exit(0)
 print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], flush=True)
 time.sleep(float(sys.argv[1]))
+"""
+
+
+LATE_STEP = """
+import os, pathlib, sys, time
+calls, *words = sys.argv[1:]
+new = pathlib.Path(calls, "new-" + words[-1])
+new.write_text(" ".join(words))
+new.rename(pathlib.Path(calls, words[-1]))
+while words[-1] != "1" and not pathlib.Path(calls, "over").exists():
+    time.sleep(0.1)
 """
 
 
@@ -100,6 +113,39 @@ def test_after_kill_of_an_agent_its_tree_is_gone_and_the_run_goes_on(
     run.lead.send_signal(signal.SIGTERM)
     assert run.end().state == "CANCELLED"
     assert run.left() == []
+
+
+def test_agents_that_come_up_after_others_took_their_place_are_sent_away(
+    launch: Callable[..., Launched], tmp_path: Path
+) -> None:
+    """The first step of a batch system fails, as far as the lead can see, and is only late."""
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    done = tmp_path / "done"
+    run = launch(
+        *python(f"import os, time\nwhile not os.path.exists({str(done)!r}): time.sleep(0.1)"),
+        agents_by=(*python(LATE_STEP), str(calls), "{nodes}", "{host}", "{port}", "{start}"),
+    )
+
+    def come_up(start: int) -> list[subprocess.Popen[bytes]]:
+        until(lambda: (calls / str(start)).exists())
+        nodes, *words = (calls / str(start)).read_text().split()
+        guard = (sys.executable, "-m", "headrace.launch.guard", str(run.run.root))
+        return [subprocess.Popen([*guard, node, *words]) for node in nodes.split(",")]
+
+    present = come_up(2) + come_up(3)
+    until(lambda: len(run.events_of(RankStarted)) == 2)
+    ranks = [event.pid for event in run.events_of(RankStarted)]
+    late = come_up(1)
+    assert [agent.wait(30.0) for agent in late] == [0, 0]
+    assert all(os.path.exists(f"/proc/{pid}") for pid in ranks)
+    done.touch()
+    until(lambda: run.events_of(AttemptEnded))
+    (calls / "over").touch()
+    assert run.end().state == "COMPLETED"
+    assert [agent.wait(30.0) for agent in present] == [0, 0]
+    assert len(run.events_of(AttemptStarted)) == 1
+    assert len(run.events_of(RankStarted)) == 2
 
 
 def test_after_kill_of_the_lead_everything_is_gone_within_10_s(

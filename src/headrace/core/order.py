@@ -77,10 +77,10 @@ class Order(Record, frozen=True, kw_only=True):
     ``placed`` the run may go on; None for all.
 
     What a batch system adds: ``agents_by``, the command that starts agents, with {count}, {nodes},
-    and the lead's {host} and {port} to be filled in; empty when the lead forks them on its own
-    host. ``orphaned``: what the guard of an agent turns into when the lead is lost. ``job_env``:
-    what it says of the job to each rank. ``signal_means``: why it sends a signal that nobody has
-    asked for; ``limit_warned_s`` before the time limit, the limit is why.
+    the lead's {host} and {port} and the number of the {start} to be filled in; empty when the lead
+    forks them on its own host. ``orphaned``: what the guard of an agent turns into when the lead is
+    lost. ``job_env``: what it says of the job to each rank. ``signal_means``: why it sends a signal
+    that nobody has asked for; ``limit_warned_s`` before the time limit, the limit is why.
     """
 
     run_id: str

@@ -43,6 +43,7 @@ from headrace.launch.found import find
 from headrace.launch.logfile import LogFile
 from headrace.launch.meet import meet
 from headrace.launch.memory import claim, release
+from headrace.launch.port import hold_port
 from headrace.launch.preflight import on_several_hosts
 from headrace.launch.rank import Rank
 from headrace.launch.ranks import bind_near, rank_environment
@@ -112,6 +113,8 @@ class Agent:
 
         Return whether the lead was there to the end.
         """
+        if self._order.agents_by:
+            tree.clear_node(self._run, self._node)
         self._look()
         self._report_idle()
         while not self._leaving:
@@ -235,11 +238,7 @@ class Agent:
         return decode(Path(self._order.environment_file).read_bytes(), dict[str, str])
 
     def _report_idle(self) -> None:
-        """Hold a port for the next rendezvous and say that the node is clear.
-
-        The port is bound and never listened on, with both reuse options: torch's store on rank 0
-        can bind and listen on it, and nobody else is given it meanwhile.
-        """
+        """Hold a port for the next rendezvous and say that the node is clear."""
         if self._port is not None:
             self._port.close()
         self._port = hold_port()
@@ -479,22 +478,16 @@ class Agent:
         return lambda: function(*arguments)
 
 
-def hold_port() -> socket.socket:
-    """A TCP port of this node that is ours until the socket is closed, for torch's store to use."""
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind(("", 0))
-    return held
-
-
-def serve(run: RunDir, node: str, host: str, port: int, guard_pid: int) -> bool:
-    """The inner process. Returns when the run is over or its lead or guard is gone: False if the
-    lead was lost."""
+def serve(run: RunDir, node: str, host: str, port: int, number: int, guard_pid: int) -> bool:
+    """The inner process. Returns when the run is over, another agent has taken its place, or its
+    lead or guard is gone: False if the lead was lost. ``number``: of the lead's start."""
     become_subreaper()
     guard_pidfd = os.pidfd_open(guard_pid)
     if os.getppid() != guard_pid:
         return True
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    channel, clock = meet(run, node, host, port)
+    met = meet(run, node, host, port, number)
+    if met is None:
+        return True
+    channel, clock = met
     return Agent(run, node, channel, guard_pidfd, clock=clock).serve()

@@ -1,7 +1,8 @@
 """The outer half of an agent: lives only to clean up after the inner one.
 
 The lead of the same host forks it with ``start``; on another host it is started by
-``python -m headrace.launch.guard RUN_DIR NODE LEAD_HOST LEAD_PORT``, where NODE may be $VARIABLE.
+``python -m headrace.launch.guard RUN_DIR NODE LEAD_HOST LEAD_PORT START``, where NODE may be
+$VARIABLE and START is the number of the lead's start of agents.
 
 A batch system signals the process that it started, and no child of it: the guard hands signals to
 leave (SIGTERM, SIGUSR2) to the agent, which tells the lead, and stays until the end itself.
@@ -25,14 +26,14 @@ from headrace.launch import agent, tree
 LEAD_LOST = 3
 
 
-def start(run: RunDir, node: str, host: str, port: int) -> int:
+def start(run: RunDir, node: str, host: str, port: int, number: int) -> int:
     """Fork a guard off the lead, which has one thread and has loaded all that it needs."""
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             _let_go_of_the_lead()
-            code = watch(run, node, host, port)
+            code = watch(run, node, host, port, number)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -49,19 +50,19 @@ def _let_go_of_the_lead() -> None:
                 os.close(int(name))
 
 
-def watch(run: RunDir, node: str, host: str, port: int) -> int:
+def watch(run: RunDir, node: str, host: str, port: int, number: int) -> int:
     """Run the agent in a child, and clear up after it. Return the exit code."""
     name_process(f"guard:{node}")  # Slurm reads no name with a space in it
     become_subreaper()
     guard_pid = os.getpid()
-    for number in agent.WARNINGS:
-        signal.signal(number, signal.SIG_IGN)  # until there is somebody to hand them to
+    for warning in agent.WARNINGS:
+        signal.signal(warning, signal.SIG_IGN)  # until there is somebody to hand them to
     inner = os.fork()
     if inner == 0:
         name_process(f"agent:{node}")
-        os._exit(0 if agent.serve(run, node, host, port, guard_pid) else LEAD_LOST)
-    for number in agent.WARNINGS:
-        signal.signal(number, lambda number, _: os.kill(inner, number))
+        os._exit(0 if agent.serve(run, node, host, port, number, guard_pid) else LEAD_LOST)
+    for warning in agent.WARNINGS:
+        signal.signal(warning, lambda warning, _: os.kill(inner, warning))
     _, status = os.waitpid(inner, 0)
     code = os.waitstatus_to_exitcode(status)
     ended: list[str] = []
@@ -77,12 +78,12 @@ def watch(run: RunDir, node: str, host: str, port: int) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    run, node, host, port = RunDir(Path(arguments[0])), arguments[1], arguments[2], arguments[3]
+    root, node, host, port, number = arguments
+    run = RunDir(Path(root))
     if node.startswith("$"):
         node = os.environ[node[1:]]
     os.environ["HEADRACE_RUN_DIR"] = str(run.root)
-    tree.clear_node(run, node)
-    code = watch(run, node, host, int(port))
+    code = watch(run, node, host, int(port), int(number))
     if code == LEAD_LOST and (then := read_record(run.order, Order).orphaned):
         os.execvp(then[0], then)
     return code

@@ -43,6 +43,7 @@ from headrace.launch.preflight import Preflight
 from headrace.launch.ranks import place_ranks
 
 _AGENT_START_S = 60.0
+_AGENT_START_MORE_S = 0.5  # a node: 512 Pythons read the same files of a shared file system at once
 _AGENT_STARTS = 3
 _BYE_S = 10.0
 
@@ -81,6 +82,8 @@ class Lead:
         self._selector.register(self._signals, selectors.EVENT_READ, self._hear_signal)
         self._peers: list[Peer] = []
         self._holders: list[Holder] = []
+        self._starts = 0
+        self._agent_start_s = _AGENT_START_S + _AGENT_START_MORE_S * len(order.placed)
         self._vain_starts: Counter[str] = Counter()
         self._checks = Preflight(order)
         self._clear: set[str] = set()
@@ -151,9 +154,10 @@ class Lead:
                 self._drop(peer, f"no word from its agent for {wire.SILENCE_S:.0f} s")
         met = {peer.node for peer in self._peers}
         for held in list(self._holders):
-            if now_s - held.started_at_s > _AGENT_START_S:
+            if now_s - held.started_at_s > self._agent_start_s:
                 for node in held.nodes - met:
-                    self._lose_node(node, f"its agent did not come up in {_AGENT_START_S:.0f} s")
+                    detail = f"its agent did not come up in {self._agent_start_s:.0f} s"
+                    self._lose_node(node, detail)
         tree.reap(spare=self._holder_pids())
 
     # --- deciding and doing -------------------------------------------------------------------
@@ -238,7 +242,10 @@ class Lead:
 
     def _start_agents(self, nodes: Sequence[str]) -> None:
         host, port = self._listener.getsockname()[:2]
-        for held in holder.start(self._run, self._order, nodes, host=host, port=port):
+        self._starts += 1
+        for held in holder.start(
+            self._run, self._order, nodes, host=host, port=port, number=self._starts
+        ):
             self._holders.append(held)
             watch = self._call(self._holder_ended, held)
             self._selector.register(held.pidfd, selectors.EVENT_READ, watch)
@@ -303,12 +310,17 @@ class Lead:
             self._drop(peer, "its agent closed the connection")
 
     def _greet(self, peer: Peer, message: wire.ToLead) -> None:
-        """Only who knows the secret and names a node of ours is let in."""
-        if (
-            not isinstance(message, wire.Hello)
-            or not any(message.node in held.nodes for held in self._holders)
-            or not wire.proves(message.proof, self._secret, "agent", peer.nonce, message.node)
+        """Only who knows the secret and was started last on a node of ours is let in, once."""
+        if not isinstance(message, wire.Hello) or not wire.proves(
+            message.proof, self._secret, "agent", peer.nonce, message.node
         ):
+            peer.channel.closed = True
+            return
+        wanted = any(
+            message.node in held.nodes and message.start == held.number for held in self._holders
+        )
+        if not wanted or any(message.node == other.node for other in self._peers):
+            peer.channel.send(wire.Bye())
             peer.channel.closed = True
             return
         peer.node = message.node

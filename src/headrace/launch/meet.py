@@ -10,11 +10,14 @@ from headrace.launch import wire
 from headrace.launch.wire import Clock
 
 
-def meet(run: RunDir, node: str, host: str, port: int) -> tuple[wire.Channel, Clock]:
+def meet(
+    run: RunDir, node: str, host: str, port: int, start: int
+) -> tuple[wire.Channel, Clock] | None:
     """Reach the lead, prove to each other that both belong to this run, and compare clocks.
 
-    Raise ``ConnectionError`` when the other end does not know the run's secret, ``OSError`` when
-    there is none.
+    None when the lead has no use for us: it has started another agent here since. Raise
+    ``ConnectionError`` when the other end does not know the run's secret, ``OSError`` when there is
+    none.
     """
     secret = (run.root / "secret").read_text()
     connection = socket.create_connection((host, port), timeout=wire.SILENCE_S)
@@ -26,8 +29,12 @@ def meet(run: RunDir, node: str, host: str, port: int) -> tuple[wire.Channel, Cl
     nonce = secrets.token_hex(16)
     answer = wire.proof(secret, "agent", challenge.nonce, node)
     asked_s = time.time()
-    stream.write(encode(wire.Hello(node=node, nonce=nonce, proof=answer)) + b"\n")
+    hello = wire.Hello(node=node, start=start, nonce=nonce, proof=answer)
+    stream.write(encode(hello) + b"\n")
     welcome, answered_s = wire.decode_to_agent(stream.readline()), time.time()
+    if isinstance(welcome, wire.Bye):
+        connection.close()
+        return None
     if not isinstance(welcome, wire.Welcome) or not wire.proves(
         welcome.proof, secret, "lead", nonce, node
     ):

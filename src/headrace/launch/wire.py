@@ -4,8 +4,8 @@ JSON lines over TCP. Both ends prove that they know the run's secret before anyt
 (challenge and answer, HMAC-SHA256), since any user of the machine can connect to the port::
 
     lead  -> agent   Challenge(nonce)
-    agent -> lead    Hello(node, nonce, proof of the lead's nonce)
-    lead  -> agent   Welcome(proof of the agent's nonce)
+    agent -> lead    Hello(node, start, nonce, proof of the lead's nonce)
+    lead  -> agent   Welcome(proof of the agent's nonce), or Bye: another has been started since
 
 The secret lies in ``<run>/secret`` (0600). A torch process group has no such check of its own.
 """
@@ -74,7 +74,10 @@ class Beat(Tagged, frozen=True, kw_only=True):
 
 
 class Hello(Tagged, frozen=True, kw_only=True):
+    """``start``: in which of the lead's starts of agents this one was started."""
+
     node: str
+    start: int
     nonce: str
     proof: str
 

@@ -143,7 +143,7 @@ def srun_agents(
         *("--nodelist={nodes}", f"--cpus-per-task={cpus}", "--cpu-bind=cores", "--overlap"),
         *("--no-kill", "--kill-on-bad-exit=0", "--wait=0", "--mpi=none", "--export=ALL"),
         *("--input=none", f"--output={_plain(log.replace('%', '%%'))}", "--open-mode=append"),
-        *(_plain(python), *modules, _plain(run), "$SLURMD_NODENAME", "{host}", "{port}"),
+        *(_plain(python), *modules, _plain(run), "$SLURMD_NODENAME", "{host}", "{port}", "{start}"),
     )
 
 

@@ -121,7 +121,7 @@ def test_agents_are_started_by_a_step_whose_words_survive_being_filled_in() -> N
         run="/r/{a}%",
         modules=("-m", "headrace.launch.guard"),
     )
-    filled = {"count": "2", "nodes": "n1,n2", "host": "10.0.0.1", "port": "4711"}
+    filled = {"count": "2", "nodes": "n1,n2", "host": "10.0.0.1", "port": "4711", "start": "1"}
     argv = [word.format_map(filled) for word in words]
     text = GOLDEN / "agents.txt"
     if os.environ.get("HEADRACE_GOLDEN") == "write":
