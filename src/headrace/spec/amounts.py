@@ -14,8 +14,10 @@ ARRAY_MAX = 10_000
 LAYOUT_KEYS = ("dp", "fsdp", "tp", "pp", "cp", "recompute", "micro_batch")
 RECOMPUTE_WORDS = ("none", "selective", "full")
 _INT = re.compile(r"[+-]?\d{1,15}", re.ASCII)
-_GPUS = re.compile(r"(?:(?P<type>[A-Za-z][\w.+-]*):)?(?P<count>\d{1,6})", re.ASCII)
-_GPUS_TURNED = re.compile(r"(\d{1,6}):([A-Za-z][\w.+-]*)", re.ASCII)
+_GPU_TYPE = r"(?P<type>(?=\w*[A-Za-z]|\d{3})\w[\w.+-]*)"
+"""H100, 2080ti, 3090, 1g.10gb; fewer than three digits are a number of them."""
+_GPUS = re.compile(rf"(?:{_GPU_TYPE}:)?(?P<count>\d{{1,6}})", re.ASCII)
+_GPUS_TURNED = re.compile(rf"(?P<count>\d{{1,2}}):{_GPU_TYPE}", re.ASCII)
 _ARRAY_PART = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
 _UNTIL = re.compile(r"(\S+?)\s*(steps?|tokens?|samples?|epochs?)", re.IGNORECASE)
 _EVERY_STEPS = re.compile(r"(\S+?)\s*steps?", re.IGNORECASE)
@@ -73,12 +75,12 @@ def nodes(value: object) -> object:
 
 
 def gpus(value: object) -> object:
-    """8, "H100:8"."""
+    """8, "H100:8", "3090:8"."""
     if value is None or is_final(value):
         return value
     written = text(value, what="a number of GPUs").strip()
     if turned := _GPUS_TURNED.fullmatch(written):
-        raise Invalid("the type comes first", nearest=f"{turned[2]}:{turned[1]}")
+        raise Invalid("the type comes first", nearest=f"{turned['type']}:{turned['count']}")
     found = _GPUS.fullmatch(written)
     if found is None:
         nearest = _word_as_number(written) or (f"{written}:1" if written.isalnum() else None)

@@ -152,7 +152,7 @@ class JobSpec(Part):
         Field(
             title="number of GPUs",
             description="GPUs of each node, with a type if it matters; 0 is a run without GPUs.",
-            examples=["8", "H100:8", "0"],
+            examples=["8", "H100:8", "3090:8", "0"],
         ),
     ] = None
     ranks_per_node: Annotated[

@@ -207,6 +207,18 @@ CASES = {
         "  why: a type of GPU needs 1 or more of them\n"
         "  fix: gpus_per_node: H100:1",
     ),
+    "GPUs with digits first the wrong way round": (
+        "run: a\ngpus_per_node: 8:3090\n",
+        'error HR-SPEC-003: job.yaml:2: gpus_per_node: "8:3090" is not a number of GPUs\n'
+        "  why: the type comes first\n"
+        "  fix: gpus_per_node: 3090:8",
+    ),
+    "two numbers of GPUs": (
+        "run: a\ngpus_per_node: 2:8\n",
+        'error HR-SPEC-003: job.yaml:2: gpus_per_node: "2:8" is not a number of GPUs\n'
+        "  why: GPUs are a number per node, or TYPE:NUMBER such as H100:8\n"
+        "  fix: gpus_per_node: 8",
+    ),
     "GPUs the wrong way round": (
         "run: a\ngpus_per_node: 8:H100\n",
         'error HR-SPEC-003: job.yaml:2: gpus_per_node: "8:H100" is not a number of GPUs\n'

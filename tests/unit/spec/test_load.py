@@ -292,6 +292,16 @@ def test_a_script_named_in_a_job_file_must_be_there_and_says_what_runs_it(tmp_pa
     assert spec.script_semantics
 
 
+@pytest.mark.parametrize("kind", ["3090", "2080ti", "1g.10gb", "H100"])
+def test_a_type_of_gpu_may_begin_with_a_digit(tmp_path: Path, kind: str) -> None:
+    for text in (
+        f"run: a\ngpus_per_node: {kind}:8\n",
+        to_yaml(make(run="a", gpus_per_node=f"{kind}:8", cwd=tmp_path)),
+    ):
+        spec = load_text(text, cwd=tmp_path)
+        assert spec.gpus_per_node == GpuRequest(count=8, type=kind)
+
+
 def test_a_submitted_job_is_read_again_after_its_folder_is_gone(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()

@@ -17,7 +17,6 @@ ACCOUNTING_FIELDS = "JobID,State,ExitCode,Start,End"
 NODE_FORMAT = "%N|%c|%m|%G|%R|%f|%T"
 _FIELD = re.compile(r"(?:^|\s)([A-Za-z][\w/:]*)=")
 _UNSET = ("", "(null)", "N/A", "None", "Unknown", "UNLIMITED", "INFINITE", "n/a")
-_GPU = re.compile(r"gpu(?::([A-Za-z][^:,(]*))?(?::(\d+))?")
 
 
 class QueueRow(Record, frozen=True, kw_only=True):
@@ -94,23 +93,31 @@ def parse_queue(text: str) -> list[QueueRow]:
 
 
 def parse_accounting(text: str) -> list[AccountingRow]:
-    """One row a job; of one that was requeued, the last."""
+    """One row a job; of one that was requeued, the last. Elements that ended before they began, or
+    still wait, share a line."""
     found: dict[str, AccountingRow] = {}
     for line in text.splitlines():
         columns = line.split("|")
-        if len(columns) < 5 or "." in columns[0] or "[" in columns[0]:
+        if len(columns) < 5 or "." in columns[0]:
             continue
-        job, state, code, start, end = columns[:5]
+        jobs, state, code, start, end = columns[:5]
         exit_code, _, number = code.partition(":")
-        found[job] = AccountingRow(
-            job_id=job,
-            state=state.partition(" ")[0],
-            exit_code=whole(exit_code),
-            signal=whole(number),
-            start_s=parse_time_s(start),
-            end_s=parse_time_s(end),
-        )
+        for job in _each(jobs):
+            found[job] = AccountingRow(
+                job_id=job,
+                state=state.partition(" ")[0],
+                exit_code=whole(exit_code),
+                signal=whole(number),
+                start_s=parse_time_s(start),
+                end_s=parse_time_s(end),
+            )
     return list(found.values())
+
+
+def _each(jobs: str) -> list[str]:
+    """ "4711_[0-2%2]" is 4711_0, 4711_1 and 4711_2."""
+    array, bracket, elements = jobs.partition("[")
+    return [f"{array}{index}" for index in indices(elements)] if bracket else [jobs]
 
 
 def parse_nodes(text: str) -> list[NodeRow]:
@@ -139,10 +146,12 @@ def parse_nodes(text: str) -> list[NodeRow]:
 def parse_gres(text: str) -> tuple[int, str]:
     """ "gpu:h100:8(S:0-1),nic:2" is (8, "h100"); no GPUs is (0, ""). Of several types, all."""
     total, kinds = 0, dict[str, None]()
-    for found in _GPU.finditer(text):
-        total += int(found[2] or 1)
-        kinds[found[1] or ""] = None
-    return total, " ".join(kind for kind in kinds if kind)
+    for one in re.sub(r"\([^)]*\)", "", text).split(","):
+        name, *rest = one.strip().split(":")
+        if name == "gpu":
+            total += int(rest.pop()) if rest and rest[-1].isdecimal() else 1
+            kinds |= dict.fromkeys(rest)
+    return total, " ".join(kinds)
 
 
 def parse_fields(text: str) -> list[dict[str, str]]:

@@ -68,12 +68,24 @@ def test_accounting_gives_the_last_end_of_a_requeued_job_and_no_steps() -> None:
         "4711|NODE_FAIL|0:0|2026-11-25T10:00:00|2026-11-25T10:05:00\n"
         "4711|CANCELLED by 1000|0:15|2026-11-25T10:06:00|2026-11-25T10:07:00\n"
         "4711.batch|CANCELLED|0:15|2026-11-25T10:06:00|2026-11-25T10:07:00\n"
-        "4712_[3-9]|PENDING|0:0|Unknown|Unknown\n"
         "4712_2|FAILED|3:0|2026-11-25T10:06:00|2026-11-25T10:07:00\n"
     )
     assert [(row.job_id, row.state, row.exit_code, row.signal) for row in rows] == [
         ("4711", "CANCELLED", 0, 15),
         ("4712_2", "FAILED", 3, 0),
+    ]
+
+
+def test_accounting_gives_a_row_to_each_element_that_never_began() -> None:
+    rows = parse_accounting(
+        "4711_[0-1,7%2]|CANCELLED by 1000|0:0|None|2026-11-25T10:07:00\n"
+        "4711_3|COMPLETED|0:0|2026-11-25T10:06:00|2026-11-25T10:07:00\n"
+    )
+    assert [(row.job_id, row.state) for row in rows] == [
+        ("4711_0", "CANCELLED"),
+        ("4711_1", "CANCELLED"),
+        ("4711_7", "CANCELLED"),
+        ("4711_3", "COMPLETED"),
     ]
 
 
@@ -83,6 +95,11 @@ def test_accounting_gives_the_last_end_of_a_requeued_job_and_no_steps() -> None:
         ("gpu:h100:8(S:0-1)", (8, "h100")),
         ("gpu:2", (2, "")),
         ("gpu:a100_3g.20gb:2,gpu:a100_3g.20gb:2,nic:1", (4, "a100_3g.20gb")),
+        ("gpu:3090:8(S:0-1)", (8, "3090")),
+        ("gpu:2080ti:4(S:0,2),gpu:h100:2(IDX:0,3)", (6, "2080ti h100")),
+        ("gpu:1g.5gb:7", (7, "1g.5gb")),
+        ("gpu:tesla,gpumem:320G", (1, "tesla")),
+        ("gpu", (1, "")),
         ("(null)", (0, "")),
     ],
 )
