@@ -1,10 +1,12 @@
 """Where the index of a data set lies: beside it, or, where that is read-only, in the user's cache.
 
 ``PATH`` has its index in ``PATH.hrindex`` when it is a file and in ``PATH/.hrindex`` when it is a
-folder; else in ``$XDG_CACHE_HOME/headrace/indexes``, under a name made of its real path.
+folder; else in ``$XDG_CACHE_HOME/headrace/indexes``, under a name made of its real path. Where
+there are both, what was made last holds: a user's own is not hidden by one beside data of others.
 """
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,18 +20,21 @@ def beside(path: Path) -> Path:
     return path / SUFFIX if path.is_dir() else path.with_name(path.name + SUFFIX)
 
 
-def in_cache(path: Path, environ: Mapping[str, str]) -> Path:
-    """Where it lies when it may not."""
-    home = environ.get("XDG_CACHE_HOME")
-    cache = Path(home) if home else Path(environ.get("HOME") or Path.home()) / ".cache"
+def in_cache(path: Path, environ: Mapping[str, str]) -> Path | None:
+    """Where it lies when it may not; None for a user without a home."""
+    home = environ.get("HOME") or os.path.expanduser("~")  # "~" itself where there is none
+    cache = Path(environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache"))
+    if not cache.is_absolute():
+        return None
     digest = xxhash.xxh3_128_hexdigest(os.fsencode(os.path.realpath(path)))
     return cache / "headrace" / "indexes" / f"{digest}{SUFFIX}"
 
 
 def find_index(path: Path, environ: Mapping[str, str]) -> Path | None:
-    """The index of a file or folder, if it has one."""
-    candidates = (beside(path), in_cache(path, environ))
-    return next((one for one in candidates if one.is_file()), None)
+    """The index of a file or folder, if it has one: of two the one that was made last."""
+    made = {place: _made_at(place) for place in (in_cache(path, environ), beside(path)) if place}
+    found = max(made, key=made.__getitem__)
+    return found if made[found] >= 0 else None
 
 
 def writable_place(path: Path, environ: Mapping[str, str]) -> Path:
@@ -37,7 +42,16 @@ def writable_place(path: Path, environ: Mapping[str, str]) -> Path:
     place = beside(path)
     if os.access(place.parent, os.W_OK):
         return place
-    return in_cache(path, environ)
+    return in_cache(path, environ) or place
+
+
+def _made_at(place: Path) -> int:
+    """-1 where no file is to be seen."""
+    try:
+        found = place.stat()
+    except OSError:
+        return -1
+    return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else -1
 
 
 def root_of(index: Path, recorded: str) -> Path:

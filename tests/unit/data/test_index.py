@@ -83,6 +83,30 @@ def test_the_index_of_a_read_only_folder_goes_to_the_users_cache(
     assert numbers(data.open(lines), [8]) == [8]
 
 
+@pytest.mark.parametrize("last", ["own", "beside"])
+def test_of_an_index_beside_and_the_users_own_the_last_that_was_made_is_opened(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data.index_path(lines)
+    with monkeypatch.context() as patched:
+        patched.setattr("headrace.data.places.os.access", lambda place, mode: False)
+        own = Path(data.index_path(lines).index)
+    os.utime(beside(lines), (1, 1 if last == "own" else 2**32))
+    assert data.open(lines).index.path == (own if last == "own" else beside(lines))
+
+
+def test_a_user_without_a_home_opens_what_is_indexed_beside(
+    lines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.index_path(lines)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert numbers(data.open(lines), [8]) == [8]
+    assert in_cache(lines, os.environ) is None
+
+
 def test_a_file_that_has_grown_is_refused_with_a_remedy(lines: Path) -> None:
     data.index_path(lines)
     size = lines.stat().st_size
