@@ -15,7 +15,7 @@ from headrace.core.rundir import read_lines
 from headrace.core.states import State
 from headrace.engines.slurm.jobs import SlurmJob
 
-STEPS, EVERY = 40, 5
+STEPS, EVERY = 50, 5
 END_S = 120.0
 _PACED = Path(__file__).with_name("paced.py")
 _SHAPE = ("--width", "32", "--layers", "2", "--heads", "2", "--global-batch", "8", "--warm-up", "5")
