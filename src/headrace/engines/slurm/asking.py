@@ -75,7 +75,8 @@ def notes_on(
         notes.append(
             f"no time is set; the partition gives it {given}, and a shorter time may start sooner"
         )
-    if spec.memory_bytes is None and not facts.default_memory:
+    a_part = facts.default_memory or (place is not None and place.default_memory)
+    if spec.memory_bytes is None and not a_part:
         notes.append("no memory is set; this cluster then gives a run all memory of its nodes")
     notes.extend(time_notes(spec, facts))
     if spec.priority > 0:

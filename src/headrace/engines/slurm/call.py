@@ -52,7 +52,8 @@ def call(
             env=passed_on(environ, argv),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # the name of any job of the user's
             timeout=timeout_s,
             check=False,
         )

@@ -31,6 +31,7 @@ FACTS_FRESH_S = 900.0
 class PartitionFacts(Record, frozen=True, kw_only=True):
     """None: not limited, or not set. ``preempt_mode``: upper case, may name several.
 
+    ``default_memory``: as in ``Facts``, where the partition sets it for itself.
     ``tier``: jobs in a partition of a higher one go first, whatever their priority. ``qos``: the
     partition's own, whose limits hold beside those of a job's QOS; "" for none.
     """
@@ -47,6 +48,7 @@ class PartitionFacts(Record, frozen=True, kw_only=True):
     cpus: int = 0
     tier: int = 1
     qos: str = ""
+    default_memory: bool = False
 
 
 class QosFacts(Record, frozen=True, kw_only=True):
@@ -131,10 +133,7 @@ def facts_of(
         proctrack=config.get("ProctrackType", ""),
         task_plugin=config.get("TaskPlugin", ""),
         mpi_default=config.get("MpiDefault", "none"),
-        default_memory=any(
-            config.get(f"DefMemPer{what}", "UNLIMITED") not in ("UNLIMITED", "0")
-            for what in ("Node", "CPU", "GPU")
-        ),
+        default_memory=_default_memory(config),
         priority_type=config.get("PriorityType", "priority/basic"),
         hidden=() if hidden == "none" else tuple(hidden.split(",")),
         qos=tuple(_qos(line) for line in qos.splitlines() if line.count("|") >= 3),
@@ -159,6 +158,15 @@ def _partition(fields: Mapping[str, str]) -> PartitionFacts:
         cpus=whole(fields.get("TotalCPUs", "0")),
         tier=whole(fields.get("PriorityTier", "1")),
         qos=fields.get("QoS", "N/A").replace("N/A", ""),
+        default_memory=_default_memory(fields),
+    )
+
+
+def _default_memory(fields: Mapping[str, str]) -> bool:
+    """Of the whole cluster, or of a partition, whose DefMemPerGPU stands in its JobDefaults."""
+    return "DefMemPerGPU=" in fields.get("JobDefaults", "") or any(
+        fields.get(f"DefMemPer{what}", "UNLIMITED") not in ("UNLIMITED", "0")
+        for what in ("Node", "CPU", "GPU")
     )
 
 
