@@ -11,8 +11,8 @@ from headrace import Checkpointable, Executor
 from headrace.control.door import Door
 from headrace.control.executor.errors import NotPicklable, NotSubmitted, ParameterNotHonoured
 from headrace.core.errors import Refused
-from headrace.engines.contract import RunRow, Submitted
-from headrace.engines.slurm.errors import ArrayTooLarge
+from headrace.engines.contract import Acted, RunRow, Submitted
+from headrace.engines.slurm.errors import ArrayTooLarge, SlurmRefused, SlurmUnreachable
 from headrace.launch.calls import read_contents
 from headrace.spec import JobSpec, expand, read_submitted
 
@@ -23,6 +23,9 @@ class Clerk:
         self.specs: list[JobSpec] = []
         self.limit = 10**6
         self.refusal: Exception | None = None
+        self.takes = 10**6
+        self.unreachable = False
+        self.cancelled: list[tuple[str, bool]] = []
 
     def runs_folder(self) -> str:
         return str(self.runs_path)
@@ -34,9 +37,17 @@ class Clerk:
         elements = expand(spec)
         if len(elements) > self.limit:
             raise ArrayTooLarge(len(elements) - 1, self.limit)
+        if len(self.specs) == self.takes:
+            raise SlurmRefused(["sbatch"], "job submit limit")
         self.specs.append(spec)
         name = f"{spec.name}-{len(self.specs)}"
         return Submitted(id=name, runs=tuple(f"{name}_{e.index}" for e in elements) or (name,))
+
+    def cancel(self, name: str, *, now: bool) -> list[Acted]:
+        if self.unreachable:
+            raise SlurmUnreachable(["scancel"], "nobody answers")
+        self.cancelled.append((name, now))
+        return []
 
     def runs(self, *, ended: bool) -> list[RunRow]:
         raise OSError("nobody answers")
@@ -71,6 +82,26 @@ def test_an_array_that_is_too_large_is_submitted_in_parts(clerk: Clerk) -> None:
     assert [len(read_contents(calls_of(spec)).calls) for spec in clerk.specs] == [3, 3, 2]
     assert [job.job_id for job in jobs][2:5] == ["abs-1_2", "abs-2_0", "abs-2_1"]
     assert len({job.number for job in jobs}) == 8
+
+
+def test_parts_of_an_array_are_taken_back_when_a_later_one_is_refused(clerk: Clerk) -> None:
+    clerk.limit, clerk.takes = 3, 2
+    one = executor()
+    jobs = []
+    with pytest.raises(SlurmRefused), one.batch():
+        jobs = [one.submit(abs, n) for n in range(8)]
+    assert clerk.cancelled == [("abs-1", True), ("abs-2", True)]
+    assert [job.cancelled() for job in jobs] == [True] * 6 + [False] * 2
+    assert isinstance(jobs[7].exception(), SlurmRefused)
+
+
+def test_a_part_that_cannot_be_taken_back_is_named(
+    clerk: Clerk, caplog: pytest.LogCaptureFixture
+) -> None:
+    clerk.limit, clerk.takes, clerk.unreachable = 3, 1, True
+    with pytest.raises(SlurmRefused):
+        executor().map_array(abs, range(8))
+    assert "could not be cancelled and still runs: abs-1: error HR-SLURM-001" in caplog.text
 
 
 def test_calls_share_runs_by_chunks(clerk: Clerk) -> None:

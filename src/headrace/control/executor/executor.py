@@ -31,6 +31,7 @@ from headrace.control.executor.errors import (
 from headrace.control.executor.job import Job
 from headrace.control.executor.parameters import PARALLELISM, job_fields, require_known
 from headrace.control.executor.watch import Watch
+from headrace.core.errors import HeadraceError
 from headrace.engines.slurm.errors import ArrayTooLarge
 from headrace.launch.calls import (
     Call,
@@ -170,7 +171,8 @@ class Executor(concurrent.futures.Executor):
     def _submit(
         self, calls: Sequence[Call], jobs: Sequence[Job[Any]] | None = None, *, chunk: int = 1
     ) -> list[Job[Any]]:
-        """As one array, or as several where the cluster takes no array of that size."""
+        """As one array, or as several where the cluster takes no array of that size. All or none:
+        whoever tries again after an error does not want calls that were made already."""
         if chunk < 1:
             raise ValueError("chunksize must be >= 1.")
         self._require_open()
@@ -182,8 +184,19 @@ class Executor(concurrent.futures.Executor):
         except ArrayTooLarge as error:
             for begin in range(0, len(calls), error.limit * chunk):
                 part = slice(begin, begin + error.limit * chunk)
-                self._submit_array(calls[part], made[part], chunk)
+                try:
+                    self._submit_array(calls[part], made[part], chunk)
+                except BaseException:
+                    self._take_back(made[:begin])
+                    raise
         return made
+
+    def _take_back(self, jobs: Sequence[Job[Any]]) -> None:
+        try:
+            self._watch.cancel_all(jobs, now=True)
+        except HeadraceError as error:
+            families = ", ".join(dict.fromkeys(job.family for job in jobs if not job.done()))
+            _log.warning("could not be cancelled and still runs: %s: %s", families, error)
 
     def _submit_array(self, calls: Sequence[Call], jobs: Sequence[Job[Any]], chunk: int) -> None:
         with self._lock:
@@ -268,7 +281,7 @@ class Executor(concurrent.futures.Executor):
             self._shut = True
         for watch in self._watches.values():
             if cancel_futures:
-                watch.cancel_all()
+                watch.cancel_all(watch.open_jobs(), now=False)
             for job in watch.open_jobs() if wait else ():
                 job.wait()
         if wait and not self._keep:

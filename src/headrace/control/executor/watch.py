@@ -115,18 +115,18 @@ class Watch:
     def state_of(self, job: Job[Any]) -> State:
         return self._states.get(job.job_id, State.PENDING)
 
-    def cancel_all(self) -> None:
-        """All that are open, a family at a time."""
+    def cancel_all(self, jobs: Iterable[Job[Any]], *, now: bool) -> None:
+        """A family at a time. ``now``: those that run do not save first."""
         families: dict[str, list[Job[Any]]] = defaultdict(list)
-        for job in self.open_jobs():
+        for job in jobs:
             families[job.family].append(job)
-        for family, jobs in families.items():
+        for family, members in families.items():
             ended = {
                 one.id
-                for one in self._door().cancel(family, now=False)
+                for one in self._door().cancel(family, now=now)
                 if one.state.is_final and one.state is not State.CANCELLED
             }
-            for job in jobs:
+            for job in members:
                 if job.job_id not in ended:
                     job.become_cancelled()
 
