@@ -14,7 +14,7 @@ from tests.integration.site import until
 
 from headrace.control.cluster import cluster_door
 from headrace.core.errors import HeadraceError
-from headrace.core.events import CheckpointSaved
+from headrace.core.events import CheckpointSaved, Requeued
 from headrace.core.rundir import EventWriter
 from headrace.core.states import State
 from headrace.spec import make, to_yaml
@@ -40,10 +40,10 @@ class Site:
         (self.slurm.folder / "jobs.json").write_text("[]")
 
     def kill_batch(self) -> None:
-        until(lambda: self._batch_pid() is not None)
-        os.kill(self._batch_pid() or 0, 9)
+        until(lambda: self.batch_pid() is not None)
+        os.kill(self.batch_pid() or 0, 9)
 
-    def _batch_pid(self) -> int | None:
+    def batch_pid(self) -> int | None:
         (job,) = json.loads((self.slurm.folder / "jobs.json").read_text())
         found: int | None = job["batch_pid"]
         return found
@@ -264,3 +264,38 @@ def test_a_controller_that_is_gone_is_said_and_no_run_is_lost(site: Site) -> Non
     program.write_text(kept)
     sbatch.write_text(kept_too)
     assert [row.id for row in place.door.runs(ended=True)] == [given]
+
+
+def test_a_controller_that_is_away_when_a_job_begins_ends_no_run(site: Site) -> None:
+    program = site.slurm.folder / "bin" / "scontrol"
+    real = program.rename(program.with_name("real"))
+    program.write_text(
+        f'#!/bin/sh\n[ "$3" != job ] || [ -e {site.folder}/up ] || {{ touch {site.folder}/up\n'
+        f'echo "Unable to contact slurm controller" >&2; exit 1; }}\nexec {real} "$@"\n'
+    )
+    program.chmod(0o755)
+    place = site.place()
+    (row,) = place.end(place.submit("true").id)
+    assert (row.state, (site.folder / "up").exists()) == (State.COMPLETED, True)
+
+
+def test_a_requeue_that_is_asked_for_while_python_loads_is_one(site: Site) -> None:
+    late = site.folder / "late"
+    (site.folder / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        f"if 'headrace.engines.slurm.job' in sys.orig_argv and not os.path.exists('{late}'):\n"
+        "    time.sleep(2)\n"
+    )
+    paths = f"{site.folder}:{os.environ.get('PYTHONPATH', '')}"
+    site.environ["PYTHONPATH"] = paths
+    place = site.place()
+    given = place.submit("true")
+    until(lambda: site.batch_pid() is not None)
+    time.sleep(0.3)
+    place.until(given.id, State.RUNNING)
+    place.door.requeue(given.id)
+    late.touch()
+    (row,) = place.end(given.id)
+    assert row.state is State.COMPLETED
+    told = [entry.event for _, entry in place.events(given.id)]
+    assert [event.reason for event in told if isinstance(event, Requeued)] == ["requeue"]

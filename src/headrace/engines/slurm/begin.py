@@ -1,14 +1,16 @@
 """In the job, before the lead: find out where it runs, and write its order."""
 
 import contextlib
+import itertools
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from headrace.core.events import Placed, Requeued, Started
+from headrace.core.errors import EXIT_INTERRUPTED
+from headrace.core.events import Ended, Placed, Requeued, Started
 from headrace.core.order import Order, RestartPolicy
 from headrace.core.records import replace, sync_folder, write_record
 from headrace.core.rundir import RunDir, read_events
@@ -18,6 +20,7 @@ from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
 from headrace.engines.slurm import commands, grace
 from headrace.engines.slurm.call import Call, call
+from headrace.engines.slurm.errors import SlurmUnreachable
 from headrace.engines.slurm.facts import Facts, addresses, facts_of
 from headrace.engines.slurm.folders import (
     forget_stop,
@@ -30,7 +33,7 @@ from headrace.engines.slurm.jobs import SlurmJob, family_folder, read_job, write
 from headrace.engines.slurm.measured import measured
 from headrace.engines.slurm.progress import Progress, progress
 from headrace.engines.slurm.rows import parse_config, parse_fields, parse_time_s
-from headrace.engines.slurm.settle import what_next
+from headrace.engines.slurm.settle import requeue, what_next
 from headrace.spec.image import in_image, in_step
 from headrace.spec.job import JobSpec
 from headrace.spec.load import read_submitted
@@ -47,6 +50,8 @@ _JOBS_OWN = (
 )
 _PROBE_PORT = 9
 _LOOPBACK = "127.0.0.1"
+_ASKS_S, _PAUSE_MAX_S = 600.0, 30.0
+_UNHEARD = "Slurm gave no answer when its job began"
 
 
 def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | None:
@@ -60,10 +65,14 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | N
     history = _come_back(run, asked, history, so_far, environ)
     if history.state.is_final:
         return history.exit_code
-    job = parse_fields(call(commands.show_job(job_id_of(environ))))[0]
-    config = parse_config(call(commands.show_config()))
-    facts = facts_of(config, call(commands.show_partitions()), "", now_s=time.time())
-    placed = places(environ, call)
+    ask = patient(call)
+    try:
+        job = parse_fields(ask(commands.show_job(job_id_of(environ))))[0]
+        config = parse_config(ask(commands.show_config()))
+        facts = facts_of(config, ask(commands.show_partitions()), "", now_s=time.time())
+        placed = places(environ, ask)
+    except SlurmUnreachable as error:
+        return _without_answer(run, history, error.why, environ)
     _keep_job(run, asked, environ, facts.cluster)
     attempt = next_attempt(run, history)
     end_s = parse_time_s(job.get("EndTime", ""))
@@ -77,10 +86,41 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | N
         given=given(spec, asked, facts, end_s=end_s, environ=environ),
     )
     write_record(run.order, replace(order, furthest_step=so_far.furthest, no_progress=so_far.vain))
-    forget_stop(run)
+    forget_stop(run, before_s=parse_time_s(job.get("StartTime", "")))
     sync_folder(run.root)
     write_event(run, "batch", Started(placed=placed), attempt=attempt)
     return None
+
+
+def patient(ask: Call, *, for_s: float = _ASKS_S, pause_s: float = 1.0) -> Call:
+    """``ask`` again while slurmctld is away, as when it is restarted, for ``for_s`` in all."""
+    until_s = time.monotonic() + for_s
+
+    def asked(argv: Sequence[str]) -> str:
+        for waits in itertools.count():
+            try:
+                return ask(argv)
+            except SlurmUnreachable:
+                if time.monotonic() >= until_s:
+                    raise
+                time.sleep(min(_PAUSE_MAX_S, pause_s * 2.0**waits))
+        raise AssertionError("tries do not end")
+
+    return asked
+
+
+def _without_answer(run: RunDir, history: History, why: str, environ: Mapping[str, str]) -> int:
+    """Elsewhere it may be heard: it goes back to the queue, once."""
+    attempt, detail = max(run.attempts(), default=0), f"{_UNHEARD}: {why}"
+    if history.detail.startswith(_UNHEARD):
+        end: Ended | None = Ended(state=State.NODE_FAIL, exit_code=1, detail=detail)
+    else:
+        write_event(run, "batch", Requeued(reason="node", detail=detail), attempt=attempt)
+        end = requeue(run, job_id_of(environ), environ, None, attempt=attempt)
+    if end is None:
+        return EXIT_INTERRUPTED
+    write_event(run, "batch", end, attempt=attempt)
+    return end.exit_code
 
 
 def as_submitted(run: RunDir, asked: Submission) -> JobSpec:

@@ -101,11 +101,14 @@ def next_attempt(run: RunDir, history: History) -> int:
     return max([len(history.attempts), *(number + 1 for number in run.attempts())])
 
 
-def forget_stop(run: RunDir) -> None:
-    """One that was asked of an earlier place. A cancel stands."""
+def forget_stop(run: RunDir, *, before_s: float | None = None) -> None:
+    """One that was asked before then, of an earlier place; None is any. A cancel stands."""
     stop = read_stop(run)
-    if stop is not None and stop.reason != "cancel":
-        run.stop.unlink(missing_ok=True)
+    if stop is None or stop.reason == "cancel":
+        return
+    with contextlib.suppress(FileNotFoundError):
+        if before_s is None or run.stop.stat().st_mtime < before_s:
+            run.stop.unlink()
 
 
 def read_stop(run: RunDir) -> StopRequest | None:

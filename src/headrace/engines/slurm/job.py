@@ -31,6 +31,7 @@ _WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 
 
 def main(arguments: Sequence[str]) -> int:
+    prick_up()
     run = RunDir(Path(arguments[0]))
     asked = require_submission(run)
     over = begin(run, asked, os.environ)
@@ -51,6 +52,14 @@ def main(arguments: Sequence[str]) -> int:
     return settle(run, asked, job_id_of(os.environ), os.environ)
 
 
+def prick_up() -> None:
+    """What came while Python loaded was ignored, for the script said so; from now on it waits until
+    somebody can take it. Nobody whom we start inherits that a signal is ignored."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _WARNINGS)
+    for number in _WARNINGS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def environment_of_lead(run: RunDir, environ: Mapping[str, str]) -> dict[str, str]:
     """Marked as the run's, without what srun would read about tasks: the lead says that itself,
     and from 23.11 on srun refuses SLURM_TRES_PER_TASK beside another number of CPUs."""
@@ -61,7 +70,6 @@ def environment_of_lead(run: RunDir, environ: Mapping[str, str]) -> dict[str, st
 
 def start_lead(run: RunDir) -> int:
     """Fork it off. Its name is on disk before it does anything."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _WARNINGS)  # until somebody can take them
     pid = os.fork()
     if pid == 0:
         try:

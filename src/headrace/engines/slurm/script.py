@@ -91,6 +91,7 @@ def make_script(
         f"# {spec.name}: written by headrace; this script turns into the lead of the run.",
         *(f"#SBATCH --{name}" + (f"={_quoted(value)}" if value else "") for name, value in options),
         "",
+        "trap '' TERM USR2  # they would end it before the lead can hear them",
         f"run={shlex.quote(str(run))}{element}",
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(host.variables.items())),
         'if [ ! -r "$run/submission.json" ]; then',

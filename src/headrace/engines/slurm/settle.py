@@ -91,6 +91,8 @@ def decide(
         return None
     if (cancelled := by_cancel(stop)) is not None:
         return cancelled
+    if why is None and history.lead_end is not None and stop is not None:
+        why = stop.reason  # the lead found it there when it began
     if why == "time" and "time" in asked.restart_on and history.lead_end is not None:
         return _after_time(asked, history, so_far)
     event = what_next(asked, history, so_far)

