@@ -7,6 +7,7 @@ Descriptors are closed when nobody holds their file any more, so that one that i
 import errno
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from headrace.data.errors import (
 )
 
 OPEN_FILES = 256
+LOOK_S = 1.0
+"""How often is looked for open copies that were dropped."""
 _GONE = frozenset(
     (
         *(errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH),
@@ -98,7 +101,7 @@ class Place(Protocol):
 
     @property
     def go_with_the_order(self) -> bool:
-        """Whether it is of use to say what comes next."""
+        """Whether copies come and go, so that it is of use to say what comes next."""
         ...
 
     def ahead(self, names: Sequence[str]) -> None:
@@ -125,6 +128,7 @@ class Files:
         self._place = place
         self._open: dict[int, DataFile] = {}
         self._lock = threading.Lock()
+        self._look_s = 0.0
         self._closed = False
 
     def get(self, number: int) -> DataFile:
@@ -151,8 +155,13 @@ class Files:
         return self._place is not None and self._place.go_with_the_order
 
     def ahead(self, numbers: Sequence[int]) -> None:
-        """Files that are needed from now on, in order, each once. Does not wait."""
+        """Files that are needed from now on, in order, each once. Does not wait.
+
+        All are opened anew when they are read next: a copy may have come.
+        """
         if self._place is not None:
+            with self._lock:
+                self._open.clear()
             self._place.ahead([self._describe(number)[0] for number in numbers])
 
     def distrust(self, number: int, file: DataFile) -> bool:
@@ -189,6 +198,15 @@ class Files:
             if self._closed:
                 file.close()
                 raise OSError(errno.EBADF, f"{self._root} is closed")
+            if self._place is not None and time.monotonic() >= self._look_s:
+                self._look_s = time.monotonic() + LOOK_S
+                self._let_go_of_dropped()
             while len(self._open) >= OPEN_FILES:
                 del self._open[next(iter(self._open))]
             return self._open.setdefault(number, file)
+
+    def _let_go_of_dropped(self) -> None:
+        """A copy that was dropped takes room as long as it is open."""
+        for number, file in list(self._open.items()):
+            if not os.fstat(file.descriptor).st_nlink:
+                del self._open[number]

@@ -51,14 +51,14 @@ class Copies:
 
     @property
     def go_with_the_order(self) -> bool:
-        """Whether ``ahead`` is of use: only some files have copies, and this rank is its node's
-        first."""
-        if self._environ.get("LOCAL_RANK", "0") != "0":
-            return False
+        """Whether only some files have copies."""
         return room_bytes(self._root) is not None
 
     def ahead(self, names: Sequence[str]) -> None:
-        """The files that are needed from now on, in order, each once. Does not wait."""
+        """The files that are needed from now on, in order, each once. Does not wait. The first rank
+        of a node is heard."""
+        if self._environ.get("LOCAL_RANK", "0") != "0":
+            return
         if self._ahead is None:
             self._ahead = Ahead(self._root, run_id=self._environ.get("HEADRACE_RUN_ID", ""))
         self._ahead.wants([self._name(name) for name in names])

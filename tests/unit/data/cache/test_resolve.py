@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,30 +104,56 @@ def test_files_without_a_copy_are_read_from_the_source(corpus: Path, tmp_path: P
     assert read_paths(far) == {corpus / "zzz.tokens"}
 
 
-class Dropping:
-    """Gives copies that are dropped before anyone opens them."""
+class Given:
+    """Gives copies in a folder, whether they are there or not."""
 
     go_with_the_order = False
 
-    def __init__(self, copy: Path) -> None:
-        self.copy = copy
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def __call__(self, name: str, path: Path) -> Path:
-        return self.copy
+        return self.folder / name
 
     def ahead(self, names: Sequence[str]) -> None: ...
 
     def distrust(self, name: str) -> None: ...
 
 
+def number_of(names: list[str]) -> Callable[[int], tuple[str, int]]:
+    return lambda number: (names[number], 5)
+
+
 def test_where_a_copy_was_dropped_between_look_and_open_the_source_is_read(
     tmp_path: Path,
 ) -> None:
-    source = tmp_path / "rows"
-    source.write_text("right")
-    files = Files(source, lambda number: (".", 5), place=Dropping(tmp_path / "copy"))
-    assert files.get(0).read(0, 5) == b"right"
-    source.unlink()
-    gone = Files(source, lambda number: (".", 5), place=Dropping(tmp_path / "copy"))
-    with pytest.raises(DataNotFound, match="rows"):
-        gone.get(0)
+    (tmp_path / "rows").write_text("right")
+    place = Given(tmp_path / "none")
+    assert Files(tmp_path, number_of(["rows"]), place=place).get(0).read(0, 5) == b"right"
+    (tmp_path / "rows").unlink()
+    with pytest.raises(DataNotFound, match=str(tmp_path / "rows")):
+        Files(tmp_path, number_of(["rows"]), place=place).get(0)
+
+
+def test_a_copy_that_was_dropped_is_closed_when_another_file_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.data.files.LOOK_S", 0.0)
+    for name in "abc":
+        (tmp_path / name).write_text("right")
+    files = Files(tmp_path / "source", number_of(["a", "b", "c"]), place=Given(tmp_path))
+    dropped, kept = (weakref.ref(files.get(number)) for number in (0, 1))
+    (tmp_path / "a").unlink()
+    files.get(2)
+    assert dropped() is None
+    assert kept() is not None
+
+
+def test_a_copy_that_has_come_is_read_from_the_next_turn_of_the_order_on(tmp_path: Path) -> None:
+    (tmp_path / "near").mkdir()
+    (tmp_path / "a").write_text("right")
+    files = Files(tmp_path, number_of(["a"]), place=Given(tmp_path / "near"))
+    assert files.get(0).path == tmp_path / "a"
+    (tmp_path / "near" / "a").write_text("right")
+    files.ahead([0])
+    assert files.get(0).path == tmp_path / "near" / "a"
