@@ -23,7 +23,7 @@ from headrace.data.foresight import Foresight
 from headrace.data.formats.format import Sample
 from headrace.data.order import Indices, Sequential, rank_slice
 from headrace.data.plan import State, decode_state, planned, positions_of, samples_at
-from headrace.data.reader import Reader
+from headrace.data.reader import WAIT_S, Reader
 
 _POSITIONS_AT_FIRST = 64  # then twice as many each time: the first batch is not kept waiting
 _POSITIONS_AT_ONCE = 4096
@@ -131,8 +131,10 @@ class Batches(Iterator[Batch]):
         return self._state
 
     def close(self) -> None:
-        """Stop the threads and wait for them. Reads in progress are finished first."""
+        """Stop the threads and wait for them: reads in progress are finished first, but one that
+        takes longer than a few seconds is left to itself."""
         self._stop()
+        self._reader.wait(WAIT_S)
 
 
 def batches(

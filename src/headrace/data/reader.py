@@ -6,12 +6,20 @@ still arrive. Knows nothing of ``Batches``, so that an iterator that nobody hold
 threads.
 """
 
+import atexit
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Task = TypeVar("Task")
 Done = TypeVar("Done")
+
+WAIT_S = 3.0
+"""For threads that were asked to end. One that reads from a server that has died may never do so.
+"""
+_LOOK_S = 1.0
 
 
 class Reader(Generic[Task, Done]):
@@ -51,6 +59,7 @@ class Reader(Generic[Task, Done]):
         with self._changed:
             if not self._started and not self._stopped:
                 self._started = True
+                _running.add(self)
                 for thread in self._threads:
                     thread.start()
             while self._taken not in self._ready and not self._stopped:
@@ -66,14 +75,20 @@ class Reader(Generic[Task, Done]):
             return result
 
     def stop(self) -> None:
-        """Ask all threads to end and wait for them; a read in progress is finished first."""
+        """Ask all threads to end. Waits for none: the garbage collector may call it in one of them,
+        and at any place, also where that thread has the lock."""
         with self._changed:
             self._stopped = True
             self._ready.clear()
             self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> None:
+        """For threads that were asked to end; what they read or transform is finished first."""
+        _running.discard(self)
+        end_s = time.monotonic() + timeout_s
         for thread in self._threads:
             if self._started and thread is not threading.current_thread():
-                thread.join()
+                thread.join(max(0.0, end_s - time.monotonic()))
 
     def _here(self) -> Done:
         if self._stopped:
@@ -113,7 +128,7 @@ class Reader(Generic[Task, Done]):
         """The number of the next task once there is room for it; None when it is time to end."""
         with self._changed:
             while self._planned >= self._taken + self._ahead and not self._ended():
-                self._changed.wait()
+                self._changed.wait(_LOOK_S)  # ``stop`` may have come between look and wait
             if self._ended():
                 return None
             self._planned += 1
@@ -130,3 +145,18 @@ class Reader(Generic[Task, Done]):
                 self._ready[number] = result
             if number == self._taken or isinstance(result, BaseException):
                 self._changed.notify_all()
+
+
+_running: "weakref.WeakSet[Reader[Any, Any]]" = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """A thread that is within a library's C++ when Python ends would end the process in its own
+    way."""
+    readers = list(_running)
+    for reader in readers:
+        reader.stop()
+    end_s = time.monotonic() + WAIT_S
+    for reader in readers:
+        reader.wait(max(0.0, end_s - time.monotonic()))

@@ -11,6 +11,7 @@ import pytest
 
 from headrace import data
 from headrace.core.records import encode
+from headrace.data import batch
 from headrace.data.batch import Batches
 from headrace.data.buffers import Buffers
 from headrace.data.damage import Damage
@@ -156,7 +157,51 @@ def test_an_iterator_that_is_dropped_ends_its_thread() -> None:
     next(source)
     del source
     gc.collect()
-    assert not reading_threads() - before
+    end_s = time.monotonic() + 20
+    while reading_threads() - before:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def test_an_iterator_that_is_collected_in_one_of_its_own_threads_ends_them() -> None:
+    before = reading_threads()
+    held: dict[str, Batches] = {}
+
+    class Dropping(Numbers):
+        def find(self, indices: Indices) -> Places:
+            if len(indices) > 100:  # while the other thread waits for its turn to plan
+                time.sleep(0.1)
+                held.clear()
+            return super().find(indices)
+
+    held["source"] = data.batches(Dropping(1000), global_batch=1, seed=0)
+    for _ in range(62):  # of the 64 that are found at first; the rest is found meanwhile
+        next(held["source"])
+    end_s = time.monotonic() + 20
+    while held or reading_threads() - before:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def test_closing_leaves_a_transform_that_never_ends_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch, "WAIT_S", 0.2)
+    again = threading.Event()
+
+    def hang(row: Any) -> Any:  # noqa: ANN401
+        if row[0] == 5:
+            again.wait(60)
+        return row
+
+    reading = data.Reading(transform=hang)
+    with data.cover(Numbers(10), batch=1, reading=reading) as source:
+        next(source)
+        time.sleep(0.1)
+        begin_s = time.monotonic()
+    took_s = time.monotonic() - begin_s
+    again.set()
+    assert took_s < 30
 
 
 def test_a_stream_that_is_never_read_starts_no_thread() -> None:
