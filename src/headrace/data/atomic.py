@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from headrace.core.records import sync_folder
-from headrace.data.errors import PackFailed
+from headrace.data.errors import PackFailed, PackRefused
+from headrace.data.sections import is_ours_at
 
 
 @contextlib.contextmanager
 def written(out: Path) -> Iterator[BinaryIO]:
-    """A temporary file beside ``out``, renamed to it at the end. Raise ``PackFailed``.
+    """A temporary file beside ``out``, renamed to it at the end. Raise ``PackFailed``;
+    ``PackRefused`` when it would replace what is none of ours, and so may be someone's data.
 
     When the body fails, nothing is left behind, and a file that was there is as it was.
     """
+    try:
+        _check(out)
+    except OSError as error:
+        raise PackFailed(out, error) from error
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -30,3 +36,18 @@ def written(out: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise PackFailed(out, error) from error
         raise
+
+
+def _check(out: Path) -> None:
+    if out.is_dir():
+        raise PackRefused(
+            f"{out} is a folder",
+            why="what is written is a file",
+            remedy="give it a name in that folder",
+        )
+    if out.is_file() and out.stat().st_size and not is_ours_at(out):
+        raise PackRefused(
+            f"{out} is there, and is no index, pack or table of packs",
+            why="it may be data, even a source of what would replace it",
+            remedy="give another name to write to, or move that file away",
+        )

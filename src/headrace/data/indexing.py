@@ -64,7 +64,7 @@ def index_path(
     """Index ``path``, a file or folder. ``progress`` is called with (bytes done, bytes in all).
 
     Raise ``DataNotFound``, ``NotADataset``, ``DamagedData``, ``IndexRefused``, ``PackageMissing``,
-    ``PackFailed``; an index that was there is then as it was.
+    ``PackFailed``, ``PackRefused`` (``out`` is no file of ours); what was there is then as it was.
     """
     if not path.exists():
         raise DataNotFound(path)

@@ -7,11 +7,11 @@ from pathlib import Path
 from headrace.data.cache.resolve import copies_of
 from headrace.data.dataset import Dataset
 from headrace.data.errors import DataNotFound, NotADataset, NotIndexed
-from headrace.data.files import DataFile, Place
+from headrace.data.files import Place
 from headrace.data.formats import registry
 from headrace.data.index import Index
 from headrace.data.places import find_index, root_of
-from headrace.data.sections import is_ours
+from headrace.data.sections import is_ours_at
 
 
 def open(
@@ -32,7 +32,7 @@ def open(
     place = place or copies_of(where, environ)
     if not where.exists():
         raise DataNotFound(where)
-    if where.is_file() and _is_ours(where):
+    if where.is_file() and is_ours_at(where):
         index = Index(where)
         root = where if index.header.packed else root_of(where, index.root)
         return Dataset(index, root, split=split, place=place)
@@ -44,11 +44,3 @@ def open(
             raise NotADataset(where, error.why) from error
         raise NotIndexed(where, known.name)
     return Dataset(Index(found), where, split=split, place=place)
-
-
-def _is_ours(path: Path) -> bool:
-    file = DataFile(path)
-    try:
-        return is_ours(file)
-    finally:
-        file.close()

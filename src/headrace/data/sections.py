@@ -9,6 +9,7 @@ each, so that opening costs little and any row can be had by one verified read.
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -77,6 +78,15 @@ class Header:
 def is_ours(file: DataFile) -> bool:
     """Whether the file begins as ours do."""
     return file.size_bytes >= len(MAGIC) and file.read(0, len(MAGIC)) == MAGIC
+
+
+def is_ours_at(path: Path) -> bool:
+    """``is_ours`` of a file that is there."""
+    file = DataFile(path)
+    try:
+        return is_ours(file)
+    finally:
+        file.close()
 
 
 def read_header(file: DataFile) -> Header:
