@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +147,23 @@ def test_agents_that_come_up_after_others_took_their_place_are_sent_away(
     assert [agent.wait(30.0) for agent in present] == [0, 0]
     assert len(run.events_of(AttemptStarted)) == 1
     assert len(run.events_of(RankStarted)) == 2
+
+
+@pytest.mark.slow
+def test_agents_that_stand_still_for_a_while_on_hosts_that_live_are_not_lost(
+    launch: Callable[..., Launched],
+) -> None:
+    """As when their file system does, or when they are suspended and wake up after the lead."""
+    run = launch(*python(DOUBLE_FORK, "5"))
+    until(lambda: run.log().count("of 2") == 2)
+    stopped = run.left()
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(35.0)
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    assert run.end().state == "COMPLETED"
+    assert len(run.events_of(AttemptStarted)) == 1
 
 
 def test_after_kill_of_the_lead_everything_is_gone_within_10_s(

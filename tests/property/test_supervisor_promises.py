@@ -10,6 +10,7 @@ from headrace.launch.supervisor import (
     Effect,
     End,
     Event,
+    HeardNobody,
     KillRanks,
     MemoryExceeded,
     NodeDead,
@@ -40,6 +41,7 @@ events = st.one_of(
     st.builds(
         StopWanted, st.sampled_from(["cancel", "preempt", "time"]), st.sampled_from([None, 0.0, 5])
     ),
+    st.builds(HeardNobody, st.floats(10.0, 100.0), st.booleans()),
     st.just(Tick()),
 )
 histories = st.lists(st.tuples(st.floats(0.0, 50.0), events), max_size=60)

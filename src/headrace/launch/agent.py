@@ -40,6 +40,7 @@ from headrace.launch import before, probe, tree, wire
 from headrace.launch import rank as ranks
 from headrace.launch.facts import Neighbour
 from headrace.launch.found import find
+from headrace.launch.gap import Gap
 from headrace.launch.logfile import LogFile
 from headrace.launch.meet import meet
 from headrace.launch.memory import claim, release
@@ -117,8 +118,11 @@ class Agent:
             tree.clear_node(self._run, self._node)
         self._look()
         self._report_idle()
+        gap = Gap(time.monotonic())
         while not self._leaving:
-            for key, _ in self._selector.select(self._timeout_s()):
+            ready = self._selector.select(self._timeout_s())
+            self._heard_lead_at_s += gap.since_s(time.monotonic())
+            for key, _ in ready:
                 if self._selector.get_map().get(key.fd) is key:  # else let go of in this round
                     key.data()
             self._on_time(time.monotonic())

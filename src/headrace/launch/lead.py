@@ -36,6 +36,7 @@ from headrace.core.records import (
 )
 from headrace.core.rundir import EventWriter, RunDir
 from headrace.launch import holder, supervisor, tree, wire
+from headrace.launch.gap import Gap
 from headrace.launch.holder import Holder
 from headrace.launch.judge import given_up
 from headrace.launch.memory import release
@@ -118,12 +119,26 @@ class Lead:
         self._start_agents([placed.node for placed in self._order.placed])
         if self._run.stop.exists():  # asked for before we could hear the signal
             self._stop()
+        gap = Gap(time.monotonic())
         while self._ended is None:
-            for key, _ in self._selector.select(self._timeout_s()):
+            ready = self._selector.select(self._timeout_s())
+            self._pass_over(gap.since_s(time.monotonic()), suspended=True)
+            for key, _ in ready:
                 key.data()
             self._on_time(time.monotonic())
+            self._pass_over(gap.since_s(time.monotonic()), suspended=False)
         self._dismiss()
         return self._ended.exit_code
+
+    def _pass_over(self, gap_s: float, *, suspended: bool) -> None:
+        """``suspended``: it was not our own work, such as a write to a slow file system, that took
+        so long."""
+        if gap_s:
+            for peer in self._peers:
+                peer.heard_at_s += gap_s
+            for held in self._holders:
+                held.started_at_s += gap_s
+            self._feed(supervisor.HeardNobody(gap_s, suspended))
 
     def _timeout_s(self) -> float:
         wake_s = supervisor.next_wake_s(self._state)
@@ -288,7 +303,7 @@ class Lead:
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
             connection, _ = self._listener.accept()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire.prepare(connection)
             peer = Peer(connection, secrets.token_hex(16))
             self._peers.append(peer)
             watch = self._call(self._hear_peer, peer)
@@ -307,7 +322,7 @@ class Lead:
         except DecodeError:
             peer.channel.closed = True
         if peer.channel.closed and peer in self._peers:
-            self._drop(peer, "its agent closed the connection")
+            self._drop(peer, "the connection to its agent ended")
 
     def _greet(self, peer: Peer, message: wire.ToLead) -> None:
         """Only who knows the secret and was started last on a node of ours is let in, once."""

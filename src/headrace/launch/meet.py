@@ -20,8 +20,9 @@ def meet(
     none.
     """
     secret = (run.root / "secret").read_text()
-    connection = socket.create_connection((host, port), timeout=wire.SILENCE_S)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = socket.create_connection((host, port), timeout=wire.HOST_SILENCE_S)
+    connection.settimeout(wire.SILENCE_S)
+    wire.prepare(connection)
     stream = connection.makefile("rwb", buffering=0)
     challenge = wire.decode_to_agent(stream.readline())
     if not isinstance(challenge, wire.Challenge):

@@ -132,6 +132,14 @@ class StopWanted(Record, frozen=True):
     grace_s: float | None = None
 
 
+class HeardNobody(Record, frozen=True):
+    """The lead could not hear anybody for ``gap_s``. ``suspended``: nor did the run go on then, and
+    its time limit was no nearer."""
+
+    gap_s: float
+    suspended: bool
+
+
 class Tick(Record, frozen=True):
     """Time has passed; nothing else happened."""
 
@@ -145,6 +153,7 @@ Event = (
     | StartFailed
     | MemoryExceeded
     | StopWanted
+    | HeardNobody
     | Tick
 )
 
@@ -218,6 +227,8 @@ def on_event(run: Run, event: Event, now_s: float) -> tuple[Run, list[Effect]]:
             return _over(run, Outcome("oom", f"node {node}: {detail}", 137), now_s)
         case StopWanted(reason, grace_s):
             return _stop(run, reason, run.stop_grace_s if grace_s is None else grace_s, now_s)
+        case HeardNobody(gap_s, suspended):
+            return _pass_over(run, gap_s, suspended), []
         case Tick():
             return _tick(run, now_s)
         case _:
@@ -236,6 +247,20 @@ def next_wake_s(run: Run) -> float | None:
     elif run.limit_at_s is not None:
         times.append(run.limit_at_s)
     return min((time for time in times if time is not None), default=None)
+
+
+def _pass_over(run: Run, gap_s: float, suspended: bool) -> Run:
+    """As if the gap had not been."""
+    kill_at_s = None if run.kill_at_s is None else run.kill_at_s + gap_s
+    run = replace(run, heard_at_s=run.heard_at_s + gap_s, kill_at_s=kill_at_s)
+    if not suspended:
+        return run
+    stop, limit_at_s = run.stop, run.limit_at_s
+    return replace(
+        run,
+        limit_at_s=None if limit_at_s is None else limit_at_s + gap_s,
+        stop=None if stop is None else replace(stop, deadline_s=stop.deadline_s + gap_s),
+    )
 
 
 def _node_dead(run: Run, node: str, detail: str, now_s: float) -> tuple[Run, list[Effect]]:

@@ -20,7 +20,8 @@ from headrace.core.records import LineDecoder, Record, Tagged, encode
 from headrace.launch.facts import Neighbour, NodeFacts
 
 BEAT_S = 2.0
-SILENCE_S = 30.0
+HOST_SILENCE_S = 30.0
+SILENCE_S = 300.0
 
 
 class Challenge(Tagged, frozen=True, kw_only=True):
@@ -70,7 +71,9 @@ class Bye(Tagged, frozen=True, kw_only=True):
 
 
 class Beat(Tagged, frozen=True, kw_only=True):
-    """Sent both ways every ``BEAT_S``; ``SILENCE_S`` without any message means lost."""
+    """Sent both ways every ``BEAT_S``. A host that confirms none for ``HOST_SILENCE_S`` is lost,
+    and a process on a host that does is after ``SILENCE_S``: it may be stopped, or wait for a file
+    system."""
 
 
 class Hello(Tagged, frozen=True, kw_only=True):
@@ -158,6 +161,13 @@ class Clock(Record, frozen=True, kw_only=True):
 
     ahead_s: float
     within_s: float
+
+
+def prepare(connection: socket.socket) -> None:
+    """Send at once, and end with an error when the other host is lost: see ``Beat``."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    timeout_ms = int(HOST_SILENCE_S * 1000)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
 
 
 class Channel:

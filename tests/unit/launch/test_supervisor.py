@@ -14,6 +14,7 @@ from headrace.launch.supervisor import (
     Effect,
     End,
     Event,
+    HeardNobody,
     KillRanks,
     MemoryExceeded,
     NodeDead,
@@ -268,6 +269,24 @@ def test_a_rank_that_speaks_again_while_stacks_are_written_is_not_killed() -> No
     run, _ = drive(running(), (1.0, RankSpoke(0, 1)), (601.0, Tick()), (602.0, RankSpoke(0, 2)))
     _, effects = drive(run, (606.0, Tick()))
     assert effects == []
+
+
+def test_a_suspended_run_has_its_hang_time_limit_and_time_to_save_still_before_it() -> None:
+    run, _ = drive(running(limit_at_s=1000.0), (1.0, RankSpoke(0, 1)))
+    run, effects = drive(run, (900.0, HeardNobody(890.0, suspended=True)), (900.0, Tick()))
+    assert effects == []
+    assert supervisor.next_wake_s(run) == 1.0 + 890.0 + 600.0
+    run, _ = drive(run, (900.0, StopWanted("preempt")))
+    run, effects = drive(run, (1000.0, HeardNobody(90.0, suspended=True)), (1000.0, Tick()))
+    assert effects == []
+    assert supervisor.next_wake_s(run) == 920.0 + 90.0
+
+
+def test_a_lead_that_waited_for_a_file_holds_silence_against_nobody_but_knows_the_time() -> None:
+    run, _ = drive(running(limit_at_s=1000.0), (1.0, RankSpoke(0, 1)))
+    run, effects = drive(run, (700.0, HeardNobody(650.0, suspended=False)), (700.0, Tick()))
+    assert effects == []
+    assert supervisor.next_wake_s(run) == 980.0
 
 
 def test_a_program_that_never_spoke_is_never_called_hung() -> None:
