@@ -24,10 +24,11 @@ from headrace.data.buffers import Buffers
 from headrace.data.damage import Damage
 from headrace.data.errors import DamagedData
 from headrace.data.files import DataFile, Files
+from headrace.data.footprint import footprint
 from headrace.data.formats.format import Decode, Sample
 from headrace.data.index import Tokens as TokenShape
 
-CACHE_BYTES = 256 << 20
+CACHE_BYTES = 512 << 20
 _DIFFERS = "the checksum differs"
 _AT_HAND_S, _AT_HAND_S_PER_BYTE = 50e-6, 1e-9
 _hash = xxhash.xxh3_64_intdigest
@@ -144,7 +145,8 @@ class FillSingles:
 
 
 class FillGroups:
-    """Many samples a unit: decoded units are kept, the latest used, up to ``cache_bytes``. What is
+    """Many samples a unit: decoded units are kept, the latest used, up to ``cache_bytes`` of
+    memory. Each is decoded by one thread, which others that need it wait for. What is
     given out is a copy: a transform may change its sample in place."""
 
     def __init__(self, files: Files, decode: Decode, *, cache_bytes: int = CACHE_BYTES) -> None:
@@ -152,7 +154,8 @@ class FillGroups:
         self._decode = decode
         self._room_bytes = cache_bytes
         self._kept: OrderedDict[int, tuple[Sequence[Sample], int]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._under_way: set[int] = set()
+        self._changed = threading.Condition()
 
     def __call__(self, places: Places, buffers: Buffers) -> Filled:
         samples: list[Sample] = []
@@ -168,24 +171,38 @@ class FillGroups:
         return Filled(samples, tuple(bad.values()), good if bad else None)
 
     def _rows(self, places: Places, number: int) -> Sequence[Sample] | Damage:
-        unit, size = places.units[number], places.sizes[number]
-        with self._lock:
+        unit = places.units[number]
+        with self._changed:
+            while unit in self._under_way:
+                self._changed.wait()
             kept = self._kept.get(unit)
             if kept is not None:
                 self._kept.move_to_end(unit)
                 return kept[0]
-        memory = memoryview(bytearray(size))
+            self._under_way.add(unit)
+        try:
+            rows = self._read(places, number)
+            if not isinstance(rows, Damage):
+                self._keep(unit, rows)
+            return rows
+        finally:
+            with self._changed:
+                self._under_way.discard(unit)
+                self._changed.notify_all()
+
+    def _read(self, places: Places, number: int) -> Sequence[Sample] | Damage:
+        memory = memoryview(bytearray(places.sizes[number]))
         damage = _second_reading(self._files, places, number, memory)
         if damage is not None:
             return damage
-        rows = _decoded(self._decode, self._files, places, number, memory)
-        if isinstance(rows, Damage):
-            return rows
-        with self._lock:
-            self._kept[unit] = (rows, size)
+        return _decoded(self._decode, self._files, places, number, memory)
+
+    def _keep(self, unit: int, rows: Sequence[Sample]) -> None:
+        size_bytes = footprint(rows)
+        with self._changed:
+            self._kept[unit] = (rows, size_bytes)
             while len(self._kept) > 1 and self._held_bytes() > self._room_bytes:
                 self._kept.popitem(last=False)
-        return rows
 
     def _held_bytes(self) -> int:
         return sum(size for _, size in self._kept.values())

@@ -12,11 +12,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from headrace.data.atomic import written
 from headrace.data.files import DataFile
@@ -32,14 +33,30 @@ from headrace.data.sections import (
     read_section,
 )
 
-_BLOCKS_KEPT = 512
+CACHE_BYTES = 32 << 20
 Pieces = list[tuple[int, int, int]]
 
 
-class PacksFile:
-    """Raise ``DataNotFound``, ``NotADataset``, ``DamagedData``. Threads may share it."""
+class _Block(NamedTuple):
+    """Pack n of it is ``segments[ends[n]:ends[n + 1]]``; ``ends`` begins with 0."""
 
-    def __init__(self, path: str | Path) -> None:
+    ends: NDArray[np.int64]
+    segments: NDArray[np.void]
+
+    def pieces(self, within: int) -> Pieces:
+        found: Pieces = self.segments[self.ends[within] : self.ends[within + 1]].tolist()
+        return found
+
+    @property
+    def size_bytes(self) -> int:
+        return self.ends.nbytes + self.segments.nbytes
+
+
+class PacksFile:
+    """Raise ``DataNotFound``, ``NotADataset``, ``DamagedData``. Threads may share it. Blocks of up
+    to ``cache_bytes`` are kept, the latest used."""
+
+    def __init__(self, path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> None:
         self.path = Path(path)
         file = DataFile(self.path)
         header = read_header(file)
@@ -50,7 +67,9 @@ class PacksFile:
         self.made_for = str(meta["made_for"])
         self.fill_share = int(meta["tokens"]) / max(1, self.packs * (self.window + 1))
         self._blocks = Blocks(file, header, "packs")
-        self._kept: OrderedDict[int, list[Pieces]] = OrderedDict()
+        self._room_bytes = cache_bytes
+        self._held_bytes = 0
+        self._kept: OrderedDict[int, _Block] = OrderedDict()
         self._lock = threading.Lock()
 
     def pieces(self, pack: int) -> Pieces:
@@ -60,13 +79,15 @@ class PacksFile:
             kept = self._kept.get(number)
             if kept is not None:
                 self._kept.move_to_end(number)
-                return kept[within]
+                return kept.pieces(within)
         block = _decode(self._blocks.read(number), int(self._blocks.entries[number]["count"]))
         with self._lock:
-            self._kept[number] = block
-            while len(self._kept) > _BLOCKS_KEPT:
-                self._kept.popitem(last=False)
-        return block[within]
+            if number not in self._kept:
+                self._kept[number] = block
+                self._held_bytes += block.size_bytes
+            while len(self._kept) > 1 and self._held_bytes > self._room_bytes:
+                self._held_bytes -= self._kept.popitem(last=False)[1].size_bytes
+        return block.pieces(within)
 
 
 def write_packs(out: Path, packing: Packing, *, window: int, made_for: str) -> None:
@@ -108,10 +129,7 @@ def write_packs(out: Path, packing: Packing, *, window: int, made_for: str) -> N
         file.write(header.encode())
 
 
-def _decode(data: bytes, count: int) -> list[Pieces]:
-    ends = np.cumsum(np.frombuffer(data, "<u4", count), dtype=np.int64)
-    pieces: Pieces = np.frombuffer(data, SEGMENT, offset=4 * count).tolist()
-    return [
-        pieces[start:stop]
-        for start, stop in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
-    ]
+def _decode(data: bytes, count: int) -> _Block:
+    ends = np.zeros(count + 1, np.int64)
+    np.cumsum(np.frombuffer(data, "<u4", count), out=ends[1:])
+    return _Block(ends, np.frombuffer(data, SEGMENT, offset=4 * count))

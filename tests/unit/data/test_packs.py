@@ -1,6 +1,7 @@
 """Packs of documents as a data set: made once, read whole, damaged as a whole."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from headrace import data
 from headrace.data.errors import BatchesRefused, DamagedData
 from headrace.data.index import Piece
+from headrace.data.packing import pack_documents
 from headrace.data.packs import lengths_of
+from headrace.data.packs_file import PacksFile, write_packs
 
 
 def documents(folder: Path, lengths: list[int]) -> data.Dataset:
@@ -167,3 +170,21 @@ def test_what_holds_no_tokens_is_refused(tmp_path: Path) -> None:
         data.in_packs(documents(tmp_path / "short", [1, 0]), window=9, field="ids")
     with pytest.raises(BatchesRefused, match="a window of 0 tokens"):
         data.in_packs(documents(tmp_path / "none", [3]), window=0)
+
+
+def test_the_table_of_packs_keeps_no_more_than_it_may_and_says_the_same(tmp_path: Path) -> None:
+    packing = pack_documents(np.arange(2, 20_000) % 90 + 2, window=99)
+    write_packs(tmp_path / "packs", packing, window=99, made_for="x")
+    small = PacksFile(tmp_path / "packs", cache_bytes=20_000)
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            for pack in range(small.packs):
+                start, stop = packing.starts[pack : pack + 2].tolist()
+                assert small.pieces(pack) == packing.segments[start:stop].tolist()
+        del start, stop
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert small._held_bytes <= 20_000
+    assert held_bytes < 200_000
