@@ -4,6 +4,7 @@ A value that changes in mid-run is given as ``{step: value}``, each valid from i
 first step is 0.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TypedDict, TypeVar, Unpack, cast
 
@@ -11,8 +12,8 @@ from headrace.data.dataset import Source
 from headrace.data.errors import BatchesRefused
 from headrace.data.mix import Mix
 from headrace.data.mixture import PERIOD, shares_of
-from headrace.data.order import WHOLE, Order
-from headrace.data.plan import Asked, Identity
+from headrace.data.order import WHOLE, Blocks, Order
+from headrace.data.plan import MOST, Asked, Identity
 
 V = TypeVar("V")
 Sizes = int | Mapping[int, int]
@@ -51,23 +52,41 @@ def ask(dataset: Source, **asking: Unpack[Asking]) -> Asked:
         if name not in asking:
             raise TypeError(f"batches need the argument {name!r}")
     epochs, weights = asking.get("epochs"), asking.get("weights")
-    sizes = _by_step("global_batch", asking["global_batch"])
+    if epochs is not None:
+        epochs = whole("epochs", epochs)
+    sizes = tuple(
+        (step, whole("global_batch", size))
+        for step, size in _by_step("global_batch", asking["global_batch"])
+    )
     for what, count in (
         *((f"a batch of {size} samples", size) for _, size in sizes),
         (f"{epochs} epochs", 1 if epochs is None else epochs),
         (f"a data set of {len(dataset)} samples", len(dataset)),
     ):
-        need(count >= 1, what)
+        need(1 <= count < MOST, what)
     asked = Asked(
-        seed=asking["seed"],
+        seed=whole("seed", asking["seed"]),
         sources=(Identity(length=len(dataset), fingerprint=dataset.fingerprint),),
         sizes=sizes,
-        order=asking.get("order", WHOLE),
+        order=_order(asking.get("order", WHOLE)),
         epochs=epochs,
     )
     if weights is None:
         return asked
-    return _weighed(asked, dataset, weights, asking.get("period", PERIOD))
+    return _weighed(asked, dataset, weights, whole("period", asking.get("period", PERIOD)))
+
+
+def whole(what: str, value: object) -> int:
+    """An int, whoever's it is. Raise ``BatchesRefused`` for what is none: a plan with it could not
+    be gone on with."""
+    try:
+        return int(operator.index(value))  # type: ignore[arg-type]
+    except TypeError:
+        raise BatchesRefused(
+            f"{what} is {value!r}",
+            why=f"it has to be a whole number, and that is of type {type(value).__name__}",
+            remedy="give an int",
+        ) from None
 
 
 def need(holds: bool, what: str) -> None:
@@ -78,6 +97,18 @@ def need(holds: bool, what: str) -> None:
             why="batch and data set need at least 1 sample, and 0 <= rank < world",
             remedy="correct that number; a split may have left the data set empty",
         )
+
+
+def _order(order: Order) -> Order:
+    if not isinstance(order, Order):
+        raise BatchesRefused(
+            f"order is {order!r}",
+            why="it is none of the orders",
+            remedy="data.Whole(), data.Sequential(), or data.Blocks(block=1024, window=4)",
+        )
+    if isinstance(order, Blocks):
+        return Blocks(block=whole("block", order.block), window=whole("window", order.window))
+    return order
 
 
 def _weighed(
@@ -121,7 +152,7 @@ def _shares(names: Sequence[str], weights: Weights, period: int) -> tuple[int, .
         )
     try:
         return shares_of([weights.get(name, 0) for name in names], period)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise BatchesRefused(
             f"the weights {dict(weights)} cannot be met",
             why=str(error),
@@ -132,6 +163,7 @@ def _shares(names: Sequence[str], weights: Weights, period: int) -> tuple[int, .
 def _by_step(what: str, value: V | Mapping[int, V]) -> tuple[tuple[int, V], ...]:
     if not isinstance(value, Mapping):
         return ((0, value),)
+    value = {whole(f"a step of {what}", step): held for step, held in value.items()}
     steps = sorted(value)
     if not steps or steps[0] != 0:
         raise BatchesRefused(

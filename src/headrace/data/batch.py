@@ -14,7 +14,7 @@ import numpy as np
 
 from headrace.core.errors import HeadraceError
 from headrace.core.records import replace
-from headrace.data.ask import Asking, ask, need
+from headrace.data.ask import Asking, ask, need, whole
 from headrace.data.buffers import Allocate, Buffers, keep_freed_memory, plain
 from headrace.data.damage import Damage, OnDamage, Quarantine
 from headrace.data.dataset import Source
@@ -96,6 +96,7 @@ class Batches(Iterator[Batch]):
     def __init__(
         self, dataset: Source, state: State, *, rank: int, world: int, reading: Reading = PLAIN
     ) -> None:
+        rank, world = whole("rank", rank), whole("world", world)
         need(0 <= rank < world, f"rank {rank} of {world}")
         keep_freed_memory()
         self._state = state
@@ -166,7 +167,8 @@ def resume(
     """Go on where ``state``, or its JSON, says, at any world size. From there on what is asked
     here holds: another batch, other weights, more sources at the end of a mix.
 
-    Raise ``StateMismatch`` when it belongs to another data set, seed or order.
+    Raise ``StateMismatch`` when it belongs to another data set, seed or order, ``BatchesRefused``
+    when ``epochs`` end before it.
     """
     done = state if isinstance(state, State) else decode_state(state)
     state = planned(ask(dataset, **asking), done)

@@ -22,13 +22,13 @@ from headrace.data.batch_sizes import (
     resized,
     steps_to,
 )
-from headrace.data.errors import StateMismatch
+from headrace.data.errors import BatchesRefused, StateMismatch
 from headrace.data.mixture import PERIOD_MOST, Draws, Segment, consumed_at, draws_at, reweighed
 from headrace.data.order import WHOLE, Indices, Order, derived_seed, indices_at
 
 V = TypeVar("V")
 VERSION = 1
-_MOST = 2**53  # of anything that is counted
+MOST = 2**53  # of anything that is counted
 MIXING = -1  # the number of the seed that mixes sources
 
 
@@ -75,7 +75,8 @@ def planned(asked: Asked, done: State | None = None) -> State:
     """What ``asked`` means for a run that begins, or that goes on where ``done`` is: from there on
     what is asked holds, before it what was.
 
-    Raise ``StateMismatch`` when the data, the seed or the order are others.
+    Raise ``StateMismatch`` when the data, the seed or the order are others, ``BatchesRefused`` when
+    it would end before where ``done`` is.
     """
     step, consumed = 0, 0
     sizes: tuple[BatchSize, ...] = ()
@@ -98,6 +99,13 @@ def planned(asked: Asked, done: State | None = None) -> State:
         sizes=sizes,
         epochs=asked.epochs,
     )
+    epoch = sum(source.length for source in plan.sources)
+    if plan.epochs is not None and plan.epochs * epoch < consumed:
+        raise BatchesRefused(
+            f"{plan.epochs} epochs of {epoch} samples end before the {consumed} that were drawn",
+            why="the plan would not say any more what the last steps of the run took",
+            remedy=f"give epochs={-(-consumed // epoch)} or more",
+        )
     return State(plan=plan, step=step, consumed=consumed)
 
 
@@ -172,10 +180,10 @@ def _check_form(state: State) -> None:
     sound = (
         step >= 0
         and bool(plan.sources and sizes and segments)
-        and all(1 <= source.length < _MOST for source in plan.sources)
-        and state.consumed < _MOST
+        and all(1 <= source.length < MOST for source in plan.sources)
+        and state.consumed < MOST
         and (sizes[0].step, sizes[0].consumed, segments[0].start) == (0, 0, 0)
-        and all(1 <= one.size < _MOST for one in sizes)
+        and all(1 <= one.size < MOST for one in sizes)
         and all(a.step < b.step and a.consumed < b.consumed for a, b in pairwise(sizes))
         and all(a.start < b.start for a, b in pairwise(segments))
         and all(_sound(segment, len(plan.sources)) for segment in segments)

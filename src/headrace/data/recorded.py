@@ -16,11 +16,18 @@ import numpy as np
 from headrace.core.records import DecodeError, Record, read_record, to_builtins, write_record
 from headrace.data.batch_sizes import size_at
 from headrace.data.dataset import Dataset, Source
-from headrace.data.errors import NoPlan
+from headrace.data.errors import BatchesRefused, NoPlan
 from headrace.data.mix import Mix
 from headrace.data.mixture import shares_at
 from headrace.data.packs import Packs
-from headrace.data.plan import State, decode_state, draws_at_positions, positions_of, samples_at
+from headrace.data.plan import (
+    MOST,
+    State,
+    decode_state,
+    draws_at_positions,
+    positions_of,
+    samples_at,
+)
 
 
 class Part(Record, frozen=True, kw_only=True):
@@ -128,9 +135,17 @@ def recorded(path: Path) -> tuple[State, tuple[Part, ...]]:
 
 
 def drawn_in(state: State, parts: tuple[Part, ...], step: int) -> Iterator[Drawn]:
-    """The samples of ``step`` (counted from 0) over all ranks, in their order."""
+    """The samples of ``step`` (counted from 0) over all ranks, in their order. Raise
+    ``BatchesRefused`` behind all that is counted."""
     plan = state.plan
-    positions = np.arange(*positions_of(plan, step), dtype=np.int64)
+    first, stop = positions_of(plan, step)
+    if stop > MOST:
+        raise BatchesRefused(
+            f"step {step + 1} ends after {stop} samples",
+            why=f"no run draws more than {MOST}",
+            remedy="give an earlier step",
+        )
+    positions = np.arange(first, stop, dtype=np.int64)
     draws = draws_at_positions(plan, positions)
     lengths = np.array([source.length for source in plan.sources], dtype=np.int64)
     epochs = draws.positions // lengths[draws.sources]

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.data import app
-from headrace.data.errors import NoSuchSample, PackRefused
+from headrace.data.errors import BatchesRefused, NoSuchSample, PackRefused
 
 TEXT = b"It is a truth universally acknowledged, that a single man in possession of a good fortune"
 
@@ -78,6 +78,16 @@ def test_which_samples_repeats_what_a_step_of_training_drew(packed: Path) -> Non
     assert {sample["epoch"] for sample in said["samples"]} == {1}
     lines = run("which-samples", packed, "--step", 1, *options).splitlines()
     assert [int(line.split()[0]) for line in lines] == drawn[0]
+
+
+def test_which_samples_of_a_step_behind_all_that_is_counted_is_refused(packed: Path) -> None:
+    with pytest.raises(BatchesRefused) as caught:
+        run("which-samples", packed, "--step", 10**19 - 1, "--global-batch", 5, "--seed", 7)
+    assert str(caught.value) == (
+        "error HR-DATA-007: step 9999999999999999999 ends after 49999999999999999995 samples\n"
+        "  why: no run draws more than 9007199254740992\n"
+        "  fix: give an earlier step"
+    )
 
 
 def test_which_samples_of_an_empty_split_is_refused(packed: Path) -> None:

@@ -312,3 +312,67 @@ def test_an_argument_that_is_none_is_refused_and_so_is_one_that_is_missing() -> 
         data.batches(Numbers(8), **asking, epoch=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="batches need the argument 'seed'"):
         data.batches(Numbers(8), global_batch=2)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("asking", "what"),
+    [
+        ({"global_batch": 8.0}, "global_batch is 8.0"),
+        ({"global_batch": "8"}, "global_batch is '8'"),
+        ({"global_batch": {0: 8, 1e3: 16}}, "a step of global_batch is 1000.0"),
+        ({"global_batch": {0: 8, 5: None}}, "global_batch is None"),
+        ({"epochs": 1.5}, "epochs is 1.5"),
+        ({"seed": None}, "seed is None"),
+        ({"order": data.Sequential}, "order is <class 'headrace.data.order.Sequential'>"),
+        ({"order": "sequential"}, "order is 'sequential'"),
+        ({"order": data.Blocks(block=2.0, window=2)}, "block is 2.0"),  # type: ignore[arg-type]
+        ({"rank": 0.0}, "rank is 0.0"),
+        ({"global_batch": 2**53}, f"no batches can be drawn with a batch of {2**53} samples"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_whole_number_or_order_is_refused_before_anything_is_drawn(
+    asking: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(BatchesRefused) as caught:
+        data.batches(Numbers(10), **{"global_batch": 8, "seed": 1, **asking})
+    assert caught.value.problem == what
+
+
+def test_a_float_is_refused_in_words() -> None:
+    with pytest.raises(BatchesRefused) as caught:
+        data.batches(Numbers(10), global_batch=8, seed=1.5)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "error HR-DATA-007: seed is 1.5\n"
+        "  why: it has to be a whole number, and that is of type float\n"
+        "  fix: give an int"
+    )
+
+
+def test_whole_numbers_of_numpy_are_asked_for_and_gone_on_with_as_those_of_python() -> None:
+    asking: dict[str, Any] = {
+        "global_batch": {np.int64(0): np.int32(4), np.int64(2): np.uint8(5)},
+        "seed": np.int64(-1),
+        "epochs": np.int64(3),
+        "order": data.Blocks(block=np.int64(2), window=np.int64(2)),  # type: ignore[arg-type]
+    }
+    drawn = data.batches(Numbers(10), reading=data.Reading(threads=0), **asking)
+    taken(drawn, 3)
+    saved = json.loads(encode(drawn.state))
+    rest = data.resume(Numbers(10), saved, reading=data.Reading(threads=0), **asking)
+    assert (rest.consumed, [len(batch.indices) for batch in rest]) == (13, [5, 5, 5, 2])
+
+
+def test_epochs_that_end_before_what_was_drawn_are_refused_and_later_ones_are_not() -> None:
+    drawn = data.batches(Numbers(10), global_batch=5, seed=1, reading=data.Reading(threads=0))
+    taken(drawn, 5)
+    with pytest.raises(BatchesRefused) as caught:
+        data.resume(Numbers(10), drawn.state, global_batch=5, seed=1, epochs=2)
+    assert str(caught.value) == (
+        "error HR-DATA-007: 2 epochs of 10 samples end before the 25 that were drawn\n"
+        "  why: the plan would not say any more what the last steps of the run took\n"
+        "  fix: give epochs=3 or more"
+    )
+    rest = data.resume(Numbers(10), drawn.state, global_batch=5, seed=1, epochs=3)
+    assert len(taken(rest, 1)) == 1
+    assert data.decode_state(json.loads(encode(rest.state))) == rest.state
