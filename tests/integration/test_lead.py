@@ -1,6 +1,7 @@
 """A real lead, real agents, real ranks, without an engine: what the launch room promises."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -221,6 +222,20 @@ def test_more_memory_than_asked_for_ends_the_run(launch: Callable[..., Launched]
     text = "import time; data = bytearray(256 << 20); time.sleep(600)"
     run = launch(*python(text), placed=placed)
     assert run.end().state == "OUT_OF_MEMORY"
+
+
+def test_a_lead_whose_last_word_finds_no_room_waits_for_some(
+    launch: Callable[..., Launched],
+) -> None:
+    run = launch(*python(DOUBLE_FORK, "2"))
+    until(lambda: run.log().count("of 2") == 2)
+    written = run.run.events / "lead.jsonl"
+    _, most = resource.prlimit(run.lead.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(run.lead.pid, resource.RLIMIT_FSIZE, (written.stat().st_size + 20, most))
+    until(lambda: not run.left())
+    assert run.lead.poll() is None
+    resource.prlimit(run.lead.pid, resource.RLIMIT_FSIZE, (most, most))
+    assert run.end().state == "COMPLETED"
 
 
 def test_event_files_have_no_gaps(launch: Callable[..., Launched]) -> None:

@@ -23,6 +23,7 @@ A writer appends to its own file and nobody else does, so no lock is needed, als
 last line was never acknowledged: readers skip it, its writer cuts it off before it goes on.
 """
 
+import contextlib
 import difflib
 import os
 import stat
@@ -110,14 +111,24 @@ class EventWriter:
         return data.count(b"\n", 0, whole)
 
     def write(self, event: Event, *, attempt: int, durable: bool = False) -> Entry:
-        """Append one event. ``durable`` waits for the disk: for what must survive a power cut."""
+        """Append one event. ``durable`` waits for the disk: for what must survive a power cut.
+
+        Raise ``OSError``; nothing of the event is left then.
+        """
         entry = Entry(seq=self._seq, attempt=attempt, time_s=self._now_s(), event=event)
         line = encode(entry) + b"\n"
-        written = os.write(self._descriptor, line)
-        while written < len(line):
-            written += os.write(self._descriptor, line[written:])
-        if durable:
-            os.fsync(self._descriptor)
+        start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        try:
+            written = os.write(self._descriptor, line)
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:])
+            if durable:
+                os.fsync(self._descriptor)
+        except OSError:
+            os.lseek(self._descriptor, start, os.SEEK_SET)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, start)
+            raise
         self._seq += 1
         return entry
 

@@ -47,6 +47,8 @@ _AGENT_START_S = 60.0
 _AGENT_START_MORE_S = 0.5  # a node: 512 Pythons read the same files of a shared file system at once
 _AGENT_STARTS = 3
 _BYE_S = 10.0
+_LAST_WORD_S = 60.0
+_LAST_WORD_PAUSE_S = 1.0
 
 
 class Peer:
@@ -112,10 +114,8 @@ class Lead:
     def lead(self) -> int:
         me = identify(os.getpid())
         assert me is not None
-        self._write(
-            events.LeadStarted(pid=me.pid, start_ticks=me.start_ticks, boot_id=boot_id()),
-            durable=True,
-        )
+        began = events.LeadStarted(pid=me.pid, start_ticks=me.start_ticks, boot_id=boot_id())
+        self._events.write(began, attempt=self._state.attempt, durable=True)
         self._start_agents([placed.node for placed in self._order.placed])
         if self._run.stop.exists():  # asked for before we could hear the signal
             self._stop()
@@ -425,13 +425,24 @@ class Lead:
             release(self._run, placed.node)
         (self._run.root / "secret").unlink(missing_ok=True)
         assert self._ended is not None
-        self._write(self._ended, durable=True)
+        self._say_last(self._ended)
 
-    def _write(
-        self, event: events.Event, *, attempt: int | None = None, durable: bool = False
-    ) -> None:
+    def _say_last(self, ended: events.Ended) -> None:
+        """Wait for room on a full file system: without this word the run would run again."""
+        until_s = time.monotonic() + _LAST_WORD_S
+        while True:
+            try:
+                self._events.write(ended, attempt=self._state.attempt, durable=True)
+                return
+            except OSError:
+                if time.monotonic() > until_s:
+                    raise
+                time.sleep(_LAST_WORD_PAUSE_S)
+
+    def _write(self, event: events.Event, *, attempt: int | None = None) -> None:
         number = self._state.attempt if attempt is None else attempt
-        self._events.write(event, attempt=number, durable=durable)
+        with contextlib.suppress(OSError):  # a full disk must not end a run
+            self._events.write(event, attempt=number)
 
     @staticmethod
     def _call(function: Callable[..., None], *arguments: object) -> Callable[[], None]:

@@ -1,5 +1,7 @@
+import resource
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +52,25 @@ def test_a_file_torn_at_any_byte_reads_as_its_whole_lines_and_grows_without_gap(
     writer.close()
     assert [seq for seq, _ in texts(run, "lead")] == list(range(survived + 1))
     assert texts(run, "lead")[-1][1] == "after"
+
+
+def test_of_an_event_that_finds_no_room_nothing_is_left_and_the_next_try_is_whole(
+    tmp_path: Path,
+) -> None:
+    run = RunDir(tmp_path)
+    writer = EventWriter(run, "lead", now_s=lambda: 1.0)
+    writer.write(note("first"), attempt=0)
+    path = run.events / "lead.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            writer.write(note("second"), attempt=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    writer.write(note("second"), attempt=0)
+    writer.close()
+    assert texts(run, "lead") == [(0, "first"), (1, "second")]
 
 
 def test_writers_are_merged_by_attempt_then_time(tmp_path: Path) -> None:

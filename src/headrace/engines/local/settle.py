@@ -21,6 +21,10 @@ def verdict(
     """
     if history.state.is_final:
         return None
+    last = None if history.unstarted else history.attempts[-1]
+    if history.lead_end is None and last is not None and last.outcome == "completed":
+        detail = f"{last.detail}; its lead left no last word"
+        return Ended(state=State.COMPLETED, exit_code=0, detail=detail)
     if history.cancel_by is not None:
         detail = f"cancelled by {history.cancel_by}"
         return Ended(state=State.CANCELLED, exit_code=EXIT_INTERRUPTED, detail=detail)

@@ -30,6 +30,25 @@ def test_a_run_that_ended_by_itself_ends_its_job() -> None:
     assert decide(ASKED, done, "RUNNING", None, None, SO_FAR) is None
 
 
+def test_a_run_that_completed_is_over_though_its_lead_left_no_last_word() -> None:
+    row = AttemptRow(
+        number=0,
+        world_size=1,
+        nodes=("n1",),
+        started_s=9.0,
+        ended_s=10.0,
+        outcome="completed",
+        detail="all ranks ended well",
+        step=None,
+    )
+    mute = History(state=State.RUNNING, placed_s=8.0, begun=True, attempts=(row,))
+    event = decide(ASKED, mute, "RUNNING", None, None, SO_FAR)
+    detail = "all ranks ended well; its lead left no last word"
+    assert event == Ended(state=State.COMPLETED, exit_code=0, detail=detail)
+    later = replace(mute, placed_s=11.0)  # its user had it queued again, and it has not begun
+    assert isinstance(decide(ASKED, later, "RUNNING", None, None, SO_FAR), Requeued)
+
+
 def test_a_preempted_run_is_queued_again() -> None:
     event = decide(ASKED, LEFT, "RUNNING", "preempt", None, SO_FAR)
     assert event == Requeued(reason="preempt", detail="stopped (preempt)")
