@@ -315,13 +315,18 @@ def _pack_dataset(paths: list[Path], out: Path) -> "RepackSummary":
 
 
 def _text_files(paths: list[Path], glob: str) -> list[Path]:
-    return [
-        file
-        for path in paths
-        for file in (
-            (found for found in path.rglob(glob) if found.is_file()) if path.is_dir() else [path]
-        )
-    ]
+    try:
+        return [
+            file
+            for path in paths
+            for file in (
+                (found for found in path.rglob(glob) if found.is_file())
+                if path.is_dir()
+                else [path]
+            )
+        ]
+    except (NotImplementedError, ValueError) as error:  # a pattern that begins with a slash
+        raise typer.BadParameter(f"--glob {glob!r}: {error}") from error
 
 
 def _samples(dataset: "Dataset") -> int:

@@ -186,7 +186,15 @@ def in_packs(
 
 def tokens_of(sample: Sample, field: str | None) -> NDArray[np.integer[Any]]:
     """Raise ``BatchesRefused`` where it is no row of whole numbers."""
-    value = sample[field] if field is not None and isinstance(sample, Mapping) else sample
+    value = sample
+    if field is not None and isinstance(sample, Mapping):
+        if field not in sample:
+            raise BatchesRefused(
+                f"a sample has no field {field}",
+                why=f"its fields are {', '.join(map(str, sample)) or 'none'}",
+                remedy="say which of them holds tokens",
+            )
+        value = sample[field]
     tokens = np.asarray(value)
     if tokens.ndim != 1 or not (np.issubdtype(tokens.dtype, np.integer) or not tokens.size):
         kind = type(value).__name__

@@ -227,3 +227,8 @@ def test_a_pack_never_replaces_its_source(packed: Path) -> None:
     with pytest.raises(PackRefused, match="is both a source and the output"):
         run("pack", packed, "--out", packed)
     assert packed.read_bytes() == before
+
+
+def test_a_pattern_that_can_match_nothing_below_a_folder_is_a_usage_error(tmp_path: Path) -> None:
+    words = ("pack", tmp_path, "--glob", "/x", "--out", tmp_path / "out", "--window", 8)
+    run(*words, status=2)

@@ -5,6 +5,7 @@ import os
 import random
 import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ import xxhash
 
 from headrace import data
 from headrace.core.errors import HeadraceError
-from headrace.data.errors import DamagedData, DataChanged, NotADataset, NotIndexed, PackFailed
+from headrace.data.errors import (
+    DamagedData,
+    DataChanged,
+    DataNotFound,
+    NotADataset,
+    NotIndexed,
+    PackFailed,
+)
 from headrace.data.places import beside, in_cache
 from headrace.data.repack import pack_dataset
 from headrace.data.units import Units
@@ -105,6 +113,19 @@ def test_a_user_without_a_home_opens_what_is_indexed_beside(
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert numbers(data.open(lines), [8]) == [8]
     assert in_cache(lines, os.environ) is None
+
+
+@pytest.mark.parametrize("use", [data.open, data.index_path])
+def test_a_path_that_cannot_be_looked_at_is_refused_in_words(
+    tmp_path: Path, use: Callable[[Path], object]
+) -> None:
+    path = tmp_path / ("n" * 300)
+    with pytest.raises(NotADataset) as caught:
+        use(path)
+    assert caught.value.why == "it cannot be opened: File name too long"
+    (tmp_path / "file").touch()
+    with pytest.raises(DataNotFound):
+        use(tmp_path / "file" / "below")
 
 
 def test_a_file_that_has_grown_is_refused_with_a_remedy(lines: Path) -> None:

@@ -188,3 +188,15 @@ def test_the_table_of_packs_keeps_no_more_than_it_may_and_says_the_same(tmp_path
         tracemalloc.stop()
     assert small._held_bytes <= 20_000
     assert held_bytes < 200_000
+
+
+def test_a_field_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"ids": [1, 2], "text": "x"}\n')
+    data.index_path(tmp_path / "a.jsonl")
+    with pytest.raises(BatchesRefused) as caught:
+        data.in_packs(data.open(tmp_path / "a.jsonl"), window=4, field="wrong")
+    assert str(caught.value) == (
+        "error HR-DATA-007: a sample has no field wrong\n"
+        "  why: its fields are ids, text\n"
+        "  fix: say which of them holds tokens"
+    )
