@@ -80,6 +80,26 @@ def test_an_index_elsewhere_knows_where_its_data_are(lines: Path, tmp_path: Path
     )
 
 
+def test_an_index_elsewhere_is_not_that_of_a_folder_which_it_is_named_after(
+    lines: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "train").mkdir()
+    data.index_path(lines.parent, out=tmp_path / "train.hrindex")
+    found = data.open(tmp_path / "train.hrindex")
+    assert found.path == lines.parent
+    assert numbers(found, [3]) == [3]
+
+
+def test_text_in_a_folder_of_another_name_has_the_same_fingerprint(tmp_path: Path) -> None:
+    made = []
+    for name in ("corpus", "corpus-v1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.txt").write_text("hello")
+        made.append(data.index_path(tmp_path / name).fingerprint)
+        assert data.open(tmp_path / name)[0] == {"text": "hello", "name": "x.txt"}
+    assert made[0] == made[1]
+
+
 def test_the_index_of_a_read_only_folder_goes_to_the_users_cache(
     lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
