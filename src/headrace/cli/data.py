@@ -1,5 +1,6 @@
 """``headrace data``: index and pack data sets, inspect and verify them, say which samples came."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,13 +16,20 @@ if TYPE_CHECKING:
     from headrace.data.recorded import Part
     from headrace.data.repack import RepackSummary
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make and inspect data sets.")
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(data_cache.app, name="cache")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print for a program.")]
 DataPath = Annotated[
     Path, typer.Argument(help="A packed file, an index, or what has been indexed.")
 ]
+
+
+@app.callback()
+def data() -> None:
+    """Make and inspect data sets."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # then as Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command()

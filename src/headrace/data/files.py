@@ -183,10 +183,14 @@ class Files:
         if self._place is None or file.path == path:
             return False
         self._place.distrust(name)
+        self.forget(number, file)
+        return True
+
+    def forget(self, number: int, file: DataFile) -> None:
+        """Open it anew when it is read next."""
         with self._lock:
             if self._open.get(number) is file:
                 del self._open[number]
-        return True
 
     def close(self) -> None:
         with self._lock:
