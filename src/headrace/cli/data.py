@@ -323,14 +323,14 @@ def _pack_dataset(paths: list[Path], out: Path) -> "RepackSummary":
 
 
 def _text_files(paths: list[Path], glob: str) -> list[Path]:
+    from os.path import isdir  # no error for a path that cannot be looked at: packing tells of it
+
     try:
         return [
             file
             for path in paths
             for file in (
-                (found for found in path.rglob(glob) if found.is_file())
-                if path.is_dir()
-                else [path]
+                (found for found in path.rglob(glob) if found.is_file()) if isdir(path) else [path]
             )
         ]
     except (NotImplementedError, ValueError) as error:  # a pattern that begins with a slash

@@ -177,10 +177,10 @@ def in_packs(
             why=f"it is the number of tokens, 1 to {_VOCAB_MOST}",
             remedy="give the vocab of the tokenizer",
         )
-    if window < 1 or block < 1:
+    if not 1 <= window < 2**31 or block < 1:
         raise BatchesRefused(
             f"a window of {window} tokens and blocks of {block} documents cannot be packed",
-            why="both are 1 or more",
+            why="both are 1 or more, and a window is below 2**31",
             remedy="for example window=2048",
         )
     place = path or _default_place(dataset, window, field, os.environ)

@@ -247,3 +247,10 @@ def test_a_command_that_is_asked_to_end_leaves_no_half_file(packed: Path) -> Non
     finally:
         signal.signal(signal.SIGTERM, before)
     assert not list(packed.parent.glob(".*.tmp"))
+
+
+def test_a_path_that_cannot_be_looked_at_is_skipped_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(TEXT)
+    names = (tmp_path / "a.txt", tmp_path / ("n" * 300))
+    said = json.loads(run("pack", *names, "--out", tmp_path / "out", "--window", 8, "--json"))
+    assert said["skipped"] == [{"source": "n" * 300, "reason": "File name too long"}]

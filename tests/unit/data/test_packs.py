@@ -234,3 +234,9 @@ def test_entropy_of_packs_is_that_of_the_tokens_that_are_predicted(tmp_path: Pat
     data.index_path(tmp_path / "b.jsonl")
     packed = data.in_packs(data.open(tmp_path / "b.jsonl"), window=7, field="ids")
     assert data.unigram_entropy(packed) == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize("window", [0, 2**31, 10**20])
+def test_a_window_that_no_row_has_is_refused(corpus: data.Dataset, window: int) -> None:
+    with pytest.raises(BatchesRefused, match="both are 1 or more, and a window is below"):
+        data.in_packs(corpus, window=window, field="ids")
