@@ -19,3 +19,9 @@ def place(
     made = request.getfixturevalue("cluster") if request.param == "real" else None
     with place_of(request.param, tmp_path_factory.mktemp("p"), made) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def no_network_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one process writes, the others see."""
+    monkeypatch.setattr("headrace.engines.slurm.seeing.SETTLES_S", 3.0)

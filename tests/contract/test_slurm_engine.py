@@ -15,8 +15,12 @@ from tests.integration.site import until
 from headrace.control.cluster import cluster_door
 from headrace.core.errors import HeadraceError
 from headrace.core.events import CheckpointSaved, Requeued
+from headrace.core.process import boot_id
 from headrace.core.rundir import EventWriter
 from headrace.core.states import State
+from headrace.engines.contract import Batch
+from headrace.engines.local.submission import Submission
+from headrace.engines.slurm.engine import SlurmEngine
 from headrace.spec import make, to_yaml
 from headrace.testing.fake_slurm import FakeSlurm
 
@@ -269,14 +273,15 @@ def test_a_controller_that_is_gone_is_said_and_no_run_is_lost(site: Site) -> Non
 def test_a_controller_that_is_away_when_a_job_begins_ends_no_run(site: Site) -> None:
     program = site.slurm.folder / "bin" / "scontrol"
     real = program.rename(program.with_name("real"))
+    up = site.folder / "up"
     program.write_text(
-        f'#!/bin/sh\n[ "$3" != job ] || [ -e {site.folder}/up ] || {{ touch {site.folder}/up\n'
-        f'echo "Unable to contact slurm controller" >&2; exit 1; }}\nexec {real} "$@"\n'
+        f'#!/bin/sh\ncase "$*" in *" job "*) [ -e {up} ] || {{ touch {up}\n'
+        f'echo "Unable to contact slurm controller" >&2; exit 1; }};; esac\nexec {real} "$@"\n'
     )
     program.chmod(0o755)
     place = site.place()
     (row,) = place.end(place.submit("true").id)
-    assert (row.state, (site.folder / "up").exists()) == (State.COMPLETED, True)
+    assert (row.state, up.exists()) == (State.COMPLETED, True)
 
 
 def test_a_requeue_that_is_asked_for_while_python_loads_is_one(site: Site) -> None:
@@ -299,3 +304,44 @@ def test_a_requeue_that_is_asked_for_while_python_loads_is_one(site: Site) -> No
     assert row.state is State.COMPLETED
     told = [entry.event for _, entry in place.events(given.id)]
     assert [event.reason for event in told if isinstance(event, Requeued)] == ["requeue"]
+
+
+def test_a_run_whose_submission_took_long_runs_whatever_a_look_from_afar_made_of_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, hand_over = site.place(), SlurmEngine._hand_over
+    seen: list[State] = []
+
+    def late(self: SlurmEngine, batch: Batch, asked: Submission) -> None:
+        other = site.place()
+        other.door._engine._poller.now_s = lambda: time.time() + 7_200.0  # type: ignore[attr-defined]
+        seen.append(other.row(asked.run_id).state)
+        monkeypatch.setattr("headrace.engines.slurm.view.boot_id", lambda: "another host")
+        seen.append(other.row(asked.run_id).state)
+        monkeypatch.setattr("headrace.engines.slurm.view.boot_id", boot_id)
+        hand_over(self, batch, asked)
+
+    monkeypatch.setattr(SlurmEngine, "_hand_over", late)
+    given = place.submit("true")
+    assert seen == [State.PENDING, State.FAILED]
+    place.until(given.id, State.COMPLETED)
+
+
+@pytest.mark.parametrize("said", ["Connection refused", "Problem talking to the database"])
+def test_a_run_whose_end_only_accounting_knows_waits_until_that_answers(
+    site: Site, said: str
+) -> None:
+    place = site.place()
+    given = place.submit("sleep", "60")
+    place.until(given.id, State.RUNNING)
+    program = site.slurm.folder / "bin" / "sacct"
+    real = program.rename(program.with_name("real"))
+    program.write_text(f"#!/bin/sh\necho 'sacct: error: {said}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    site.kill_batch()
+    until(lambda: '"FAILED"' in (site.slurm.folder / "jobs.json").read_text())
+    site.forget_jobs()
+    until(lambda: "accounting gives no answer" in place.row(given.id).reason)
+    assert [row.state for row in place.door.runs(ended=False)] == [State.RUNNING]
+    real.rename(program)
+    assert place.end(given.id)[0].state is State.UNKNOWN

@@ -134,7 +134,14 @@ def _engine_event(history: History, entry: Entry) -> History:
         case events.CancelAsked(by=by):
             return replace(history, cancel_by=by)
         case events.Started(placed=placed):
-            return replace(history, state=State.RUNNING, placed=placed, placed_s=entry.time_s)
+            return replace(
+                history,
+                state=State.RUNNING,
+                placed=placed,
+                placed_s=entry.time_s,
+                ended_s=None,
+                exit_code=None,
+            )
         case events.Metered(energy_j=energy_j):
             return replace(history, energy_j=energy_j)
         case events.Displaced():

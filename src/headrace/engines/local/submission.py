@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from headrace.core import events
+from headrace.core.process import Process
 from headrace.core.records import DecodeError, Record, encode, read_record, sync_folder
 from headrace.core.rundir import EventWriter, RunDir
 from headrace.schedule.request import Request
@@ -36,6 +37,7 @@ class Submission(Record, frozen=True, kw_only=True):
 
     ``uid`` and ``runs``, the folder of its run directory, are None in records of old. ``given_s``:
     what a preempted run had on its cluster, from the first word to the kill, when it was submitted.
+    ``submitter``: the process that hands it over, where that takes more than to write it down.
     """
 
     engine: str = "local"
@@ -63,6 +65,7 @@ class Submission(Record, frozen=True, kw_only=True):
     uid: int | None = None
     runs: str | None = None
     given_s: float | None = None
+    submitter: Process | None = None
 
 
 class Element(Record, frozen=True, kw_only=True):

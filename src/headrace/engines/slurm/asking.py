@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrace.core.process import Process
 from headrace.core.records import replace
 from headrace.core.units import format_duration
 from headrace.engines.contract import Caller
@@ -98,8 +99,14 @@ def contract_of(
     )
 
 
-def with_grace(elements: Iterable[Element], given_s: float) -> list[Element]:
-    return [replace(one, submission=replace(one.submission, given_s=given_s)) for one in elements]
+def as_handed_over(
+    elements: Iterable[Element], *, given_s: float, submitter: Process | None
+) -> list[Element]:
+    """``given_s``: what preempted runs are given here. ``submitter``: who hands them to Slurm."""
+    return [
+        replace(one, submission=replace(one.submission, given_s=given_s, submitter=submitter))
+        for one in elements
+    ]
 
 
 def elements_of(

@@ -33,6 +33,7 @@ from headrace.engines.slurm.jobs import SlurmJob, family_folder, read_job, write
 from headrace.engines.slurm.measured import measured
 from headrace.engines.slurm.progress import Progress, progress
 from headrace.engines.slurm.rows import parse_config, parse_fields, parse_time_s
+from headrace.engines.slurm.seeing import is_over
 from headrace.engines.slurm.settle import requeue, what_next
 from headrace.spec.image import in_image, in_step
 from headrace.spec.job import JobSpec
@@ -60,10 +61,10 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | N
     lead = list(read_events(run.events / "lead.jsonl"))
     so_far = progress(lead)
     history = read_history(run, asked)
-    if history.state.is_final:  # a site may requeue by exit code, an admin what has ended
+    if is_over(history):  # a site may requeue by exit code, an admin what has ended
         return 0
     history = _come_back(run, asked, history, so_far, environ)
-    if history.state.is_final:
+    if is_over(history):
         return history.exit_code
     ask = patient(call)
     try:

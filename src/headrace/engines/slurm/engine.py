@@ -5,6 +5,7 @@ shared file system and what one squeue for all runs says; ``seeing`` says which 
 """
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from headrace.core.order import StopRequest
+from headrace.core.process import identify
 from headrace.core.records import write_record
 from headrace.core.rundir import RunDir
 from headrace.core.states import State
@@ -38,6 +40,7 @@ from headrace.engines.local.usage import Holding, spent
 from headrace.engines.slurm import commands, folders
 from headrace.engines.slurm.asking import (
     REFUSED_FIELDS,
+    as_handed_over,
     contract_of,
     elements_of,
     indices_of,
@@ -45,7 +48,6 @@ from headrace.engines.slurm.asking import (
     notes_on,
     require_possible,
     require_pyxis,
-    with_grace,
 )
 from headrace.engines.slurm.call import Call
 from headrace.engines.slurm.errors import (
@@ -182,7 +184,8 @@ class SlurmEngine:
             token=token,
             now_s=self._setting.now_s(),
         )
-        elements = with_grace(elements, contract_of(spec, self.facts).given_s)
+        given_s = contract_of(spec, self.facts).given_s
+        elements = as_handed_over(elements, given_s=given_s, submitter=identify(os.getpid()))
         asked = [element.submission for element in elements]
         batch = self._batch(spec, request, number, dependency, asked[0])
         notes = (*self._notes(spec), *batch.notes)  # while the latest of its name are earlier ones
@@ -202,8 +205,8 @@ class SlurmEngine:
 
     def _notes(self, spec: JobSpec) -> tuple[str, ...]:
         """With what earlier runs of its name have shown, those that have begun."""
-        known = self._index.latest(spec.name, _LOOKED_AT)
-        earlier = (RunDir(self._setting.runs / one.row.id) for one in known)
+        runs, known = self._setting.runs, self._index.latest(spec.name, _LOOKED_AT)
+        earlier = (RunDir(runs / one.row.id) for one in known)
         begun = islice((run for run in earlier if run.attempts()), _EARLIER)
         return notes_on(spec, self.facts, measured(begun))
 
@@ -437,8 +440,7 @@ class SlurmEngine:
         return [self._requeue(run, who) for run in self._named(name)]
 
     def _requeue(self, run: Run, who: Caller) -> Acted:
-        state = run.row.state
-        if state is not State.RUNNING or run.job is None:
+        if (state := run.row.state) is not State.RUNNING or run.job is None:
             return Acted(id=run.row.id, state=state, text=f"is {state}, not running")
         write_record(self._folder(run).stop, StopRequest(reason="requeue", by=who.name))
         self._setting.call(commands.signal_lead([job_name(run.job, run.asked)]))

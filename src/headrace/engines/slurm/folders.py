@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from headrace.core.events import Entry, Event
+from headrace.core.events import Ended, Entry, Event
 from headrace.core.order import StopRequest
 from headrace.core.records import DecodeError, read_record
 from headrace.core.rundir import EventWriter, RunDir, read_events
@@ -65,21 +65,34 @@ def require_submission(run: RunDir) -> Submission:
 
 
 def read_history(run: RunDir, asked: Submission) -> History:
-    """What its files say. A run that has not begun costs one look."""
-    if not (run.events / "batch.jsonl").exists():
-        engine = list(read_events(run.events / "engine.jsonl"))
+    """What its files say. A run that has not begun costs one look, at the folder: a network file
+    system forgets with it that a file was not there.
+
+    Commands of the user write down an end that they make out from Slurm's; what the job itself says
+    of its end comes before that, also when it arrives later."""
+    engine = list(read_events(run.events / "engine.jsonl"))
+    if "batch.jsonl" not in _names(run.events):
         return fold(engine, [], None)
-    return fold(engine_events(run), list(read_events(run.events / "lead.jsonl")), read_lead(run))
+    batch, lead = (
+        list(read_events(run.events / "batch.jsonl")),
+        list(read_events(run.events / "lead.jsonl")),
+    )
+    certain = [entry for entry in engine if not isinstance(entry.event, Ended)]
+    told = fold(_in_time(certain, batch), lead, read_lead(run))
+    if told.state.is_final or len(certain) == len(engine):
+        return told
+    return fold(_in_time(engine, batch), lead, read_lead(run))
 
 
-def engine_events(run: RunDir) -> Sequence[Entry]:
-    """What commands and our programs in the job wrote, in order of time."""
-    entries = [
-        entry
-        for writer in ("engine", "batch")
-        for entry in read_events(run.events / f"{writer}.jsonl")
-    ]
-    return sorted(entries, key=lambda entry: entry.time_s)
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _in_time(*writers: Sequence[Entry]) -> list[Entry]:
+    return sorted(itertools.chain(*writers), key=lambda entry: entry.time_s)
 
 
 def write_event(

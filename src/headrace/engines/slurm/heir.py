@@ -22,7 +22,6 @@ from headrace.engines.slurm.rows import parse_fields
 from headrace.engines.slurm.settle import is_theirs
 
 _PAUSE_S = 5.0
-_ASKS = 120
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,7 +33,7 @@ def inherit(run: RunDir, environ: Mapping[str, str]) -> None:
     """One after the other in the order of their nodes, so that most find it done."""
     time.sleep(_PAUSE_S * (1 + int(environ.get("SLURM_NODEID", "0"))))
     job_id = job_id_of(environ)
-    for _ in range(_ASKS):
+    while True:  # slurmctld may be away for hours, and takes a node down after SlurmdTimeout
         history = read_history(run, require_submission(run))
         if history.state is not State.RUNNING or history.lead_end is not None:
             return

@@ -19,6 +19,7 @@ _WAITING = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD
 _RUNNING = (
     *("RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"),
     *("RESIZING", "EXPEDITING", "POWER_UP_NODE"),
+    "REVOKED",  # its sibling on another cluster of the federation has it
 )
 _ENDED = {
     "COMPLETED": State.COMPLETED,
@@ -26,7 +27,6 @@ _ENDED = {
     "FAILED": State.FAILED,
     "LAUNCH_FAILED": State.FAILED,
     "RECONFIG_FAIL": State.FAILED,
-    "REVOKED": State.CANCELLED,
     "TIMEOUT": State.TIMEOUT,
     "DEADLINE": State.TIMEOUT,
     "NODE_FAIL": State.NODE_FAIL,
@@ -34,8 +34,9 @@ _ENDED = {
     "PREEMPTED": State.FAILED,
     "OUT_OF_MEMORY": State.OUT_OF_MEMORY,
 }
-_HANDING_OVER_S = 120.0
-_SETTLES_S = 3.0
+NEVER_HANDED = "its submission was cut off; it was never handed to Slurm"
+_HANDED_LATE_S, _HANDED_ELSEWHERE_S = 120.0, 3600.0
+SETTLES_S = 60.0
 
 
 class Seen(Record, frozen=True, kw_only=True):
@@ -45,6 +46,9 @@ class Seen(Record, frozen=True, kw_only=True):
     reason: str
     end: Ended | None = None
     ask: bool = False
+
+
+UNHEARD = Seen(state=State.RUNNING, reason="has left Slurm's queue; accounting gives no answer")
 
 
 class Queue(Record, frozen=True, kw_only=True):
@@ -61,12 +65,15 @@ def see(
     queue: Queue,
     stop: StopRequest | None,
     now_s: float,
+    *,
+    submits: bool | None = None,
 ) -> Seen:
-    """``now_s``: when the files were read."""
-    if history.state.is_final:
+    """``now_s``: when the files were read. ``submits``: whether the process that hands it to Slurm
+    lives, None for one of another host."""
+    if is_over(history) or (history.state.is_final and job is None):
         return Seen(state=history.state, reason=history.detail)
     if job is None:
-        return _not_handed_over(asked, now_s)
+        return _not_handed_over(asked, now_s, submits=submits)
     row = queue.row
     cancelled = stop is not None and stop.reason == "cancel"
     if row is not None and row.state in _WAITING:
@@ -81,7 +88,7 @@ def see(
         return Seen(state=State.RUNNING, reason="")
     if queue.asked_s < job.submitted_s + 1.0:
         return Seen(state=State.PENDING, reason="handed to Slurm")
-    settled = row is None or row.end_s is None or now_s - row.end_s >= _SETTLES_S
+    settled = row is None or row.end_s is None or now_s - row.end_s >= SETTLES_S
     # FAILED: the signal came before the batch script could hear it.
     obeyed = row is None or row.state == "CANCELLED" or (row.state == "FAILED" and settled)
     if cancelled and stop is not None and obeyed:
@@ -92,10 +99,18 @@ def see(
     return Seen(state=State.UNKNOWN, reason="has left Slurm's queue", ask=True)
 
 
-def _not_handed_over(asked: Submission, now_s: float) -> Seen:
-    if now_s - asked.submitted_s < _HANDING_OVER_S:
+def _not_handed_over(asked: Submission, now_s: float, *, submits: bool | None) -> Seen:
+    """A copy of a large code, or a slow sbatch, may take long: who lives is at it."""
+    late_s = _HANDED_ELSEWHERE_S if submits is None else _HANDED_LATE_S
+    if submits or now_s - asked.submitted_s < late_s:
         return Seen(state=State.PENDING, reason="is being handed to Slurm")
-    return _over(State.FAILED, 1, "its submission was cut off; it was never handed to Slurm")
+    return _over(State.FAILED, 1, NEVER_HANDED)
+
+
+def is_over(history: History) -> bool:
+    """A job is proof that the run was handed over, whatever a look from afar made of a slow
+    submission."""
+    return history.state.is_final and history.detail != NEVER_HANDED
 
 
 def _last_word(history: History) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.core.process import boot_id, is_alive
 from headrace.core.records import replace
 from headrace.core.rundir import RunDir
 from headrace.engines.contract import RunRow
@@ -13,11 +14,11 @@ from headrace.engines.local.rows import row_of
 from headrace.engines.local.submission import Submission
 from headrace.engines.slurm import commands, folders
 from headrace.engines.slurm.call import Call
-from headrace.engines.slurm.errors import SlurmRefused
+from headrace.engines.slurm.errors import SlurmRefused, SlurmUnreachable
 from headrace.engines.slurm.jobs import SlurmJob, job_name, read_job
 from headrace.engines.slurm.poll import Poll, Poller
 from headrace.engines.slurm.rows import AccountingRow, QueueRow, parse_accounting
-from headrace.engines.slurm.seeing import Queue, Seen, from_accounting, see
+from headrace.engines.slurm.seeing import UNHEARD, Queue, Seen, from_accounting, see
 
 _SACCT_JOBS = 200
 
@@ -116,9 +117,11 @@ class View:
         found = []
         for run, seen in runs:
             if seen.ask and run.job is not None:
-                seen = from_accounting(told.get(job_name(run.job, run.asked)))
+                name = job_name(run.job, run.asked)
+                seen = from_accounting(told[name]) if name in told else UNHEARD
             found.append(self._settled(run, seen))
-        self._index.put(_indexed(run) for run in found if run.row.state.is_final)
+        over = (run for run in found if run.row.state.is_final and run.job is not None)
+        self._index.put(map(_indexed, over))
         return found
 
     def _see(
@@ -132,7 +135,8 @@ class View:
         folder = RunDir(self._runs / asked.run_id)
         history, stop = self._history(asked), folders.read_stop(folder)
         queue = Queue(asked_s=poll.asked_s, row=place)
-        seen = see(asked, history, job, queue, stop, self._poller.now_s())
+        submits = _submits(asked) if job is None else None
+        seen = see(asked, history, job, queue, stop, self._poller.now_s(), submits=submits)
         row = row_of(asked, history, reason=seen.reason, run_dir=folder.root)
         return Run(asked, history, job, place, row), seen
 
@@ -152,19 +156,27 @@ class View:
         )
         return Run(run.asked, history, run.job, run.queued, row)
 
-    def _told(self, gone: Iterable[Run]) -> dict[str, AccountingRow]:
-        """What accounting says, by job."""
+    def _told(self, gone: Iterable[Run]) -> dict[str, AccountingRow | None]:
+        """What accounting says, by job, None where it knows nothing; without those for which it
+        could not be asked."""
         names = [job_name(run.job, run.asked) for run in gone if run.job is not None]
-        found: dict[str, AccountingRow] = {}
+        found: dict[str, AccountingRow | None] = {}
         if not self._accounting:
-            return found
+            return dict.fromkeys(names)
         for first in range(0, len(names), _SACCT_JOBS):
+            some = names[first : first + _SACCT_JOBS]
             try:
-                text = self._call(commands.sacct(names[first : first + _SACCT_JOBS]))
-            except SlurmRefused:
+                text = self._call(commands.sacct(some))
+            except (SlurmRefused, SlurmUnreachable):
                 continue
-            found |= {row.job_id: row for row in parse_accounting(text)}
+            found |= dict.fromkeys(some) | {row.job_id: row for row in parse_accounting(text)}
         return found
+
+
+def _submits(asked: Submission) -> bool | None:
+    """Whether the process that hands it to Slurm lives; None for one of another host."""
+    by = asked.submitter
+    return None if by is None or by.boot_id != boot_id() else is_alive(by)
 
 
 def by_place(rows: Iterable[QueueRow]) -> dict[tuple[str, int | None], QueueRow]:
