@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.integration.launched import Launched
 from tests.integration.site import until
 
+from headrace.cluster.nodes.cgroup import parse_membership
 from headrace.core.events import (
     AttemptEnded,
     AttemptStarted,
@@ -222,6 +223,40 @@ def test_more_memory_than_asked_for_ends_the_run(launch: Callable[..., Launched]
     text = "import time; data = bytearray(256 << 20); time.sleep(600)"
     run = launch(*python(text), placed=placed)
     assert run.end().state == "OUT_OF_MEMORY"
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Path]:
+    """A control group of memory, of version 1 or 2."""
+    top = Path("/sys/fs/cgroup")
+    group = (top / "memory" if (top / "memory").exists() else top) / f"headrace-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("may make no control group")
+    yield group
+    until(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+
+
+def test_a_rank_that_the_kernel_kills_for_want_of_memory_ends_the_run_for_that(
+    launch: Callable[..., Launched], memory_group: Path
+) -> None:
+    limits = [memory_group / name for name in ("memory.limit_in_bytes", "memory.max")]
+    limit = next((file for file in limits if file.exists()), None)
+    if limit is None:
+        pytest.skip("control groups do not limit memory here")
+    home = parse_membership(Path("/proc/self/cgroup").read_text())
+    before = home["memory"] if "memory" in home else home[""]
+    (memory_group / "cgroup.procs").write_text("0")
+    try:
+        run = launch(*python("held = b'x' * (1 << 30)"), restart=RestartPolicy(on=()))
+    finally:
+        Path(f"{memory_group.parent}{before}", "cgroup.procs").write_text("0")
+    limit.write_text(str(300 << 20))
+    ended = run.end()
+    assert ended.state == "OUT_OF_MEMORY"
+    assert "the kernel killed rank" in ended.detail
 
 
 def test_a_lead_whose_last_word_finds_no_room_waits_for_some(

@@ -1,5 +1,6 @@
 """``headrace data``: index and pack data sets, inspect and verify them, say which samples came."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,13 +16,20 @@ if TYPE_CHECKING:
     from headrace.data.recorded import Part
     from headrace.data.repack import RepackSummary
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make and inspect data sets.")
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(data_cache.app, name="cache")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print for a program.")]
 DataPath = Annotated[
     Path, typer.Argument(help="A packed file, an index, or what has been indexed.")
 ]
+
+
+@app.callback()
+def data() -> None:
+    """Make and inspect data sets."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # then as Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command()
@@ -315,13 +323,18 @@ def _pack_dataset(paths: list[Path], out: Path) -> "RepackSummary":
 
 
 def _text_files(paths: list[Path], glob: str) -> list[Path]:
-    return [
-        file
-        for path in paths
-        for file in (
-            (found for found in path.rglob(glob) if found.is_file()) if path.is_dir() else [path]
-        )
-    ]
+    from os.path import isdir  # no error for a path that cannot be looked at: packing tells of it
+
+    try:
+        return [
+            file
+            for path in paths
+            for file in (
+                (found for found in path.rglob(glob) if found.is_file()) if isdir(path) else [path]
+            )
+        ]
+    except (NotImplementedError, ValueError) as error:  # a pattern that begins with a slash
+        raise typer.BadParameter(f"--glob {glob!r}: {error}") from error
 
 
 def _samples(dataset: "Dataset") -> int:

@@ -198,7 +198,7 @@ def find_run(word: str, runs: Path) -> RunDir:
 
     Raise ``RunNotFound`` with near matches.
     """
-    if "/" in word and Path(word).is_dir():
+    if "/" in word and os.path.isdir(word):
         return RunDir(Path(word).resolve())
     try:
         names = sorted(path.name for path in runs.iterdir() if path.is_dir())
@@ -209,6 +209,6 @@ def find_run(word: str, runs: Path) -> RunDir:
     numbered = [name for name in names if name.rpartition("-")[2] == word]
     if len(numbered) == 1:
         return RunDir(runs / numbered[0])
-    if not numbered and word and (Path(word) / "events").is_dir():
+    if not numbered and word and os.path.isdir(os.path.join(word, "events")):
         return RunDir(Path(word).resolve())
     raise RunNotFound(word, runs, numbered or difflib.get_close_matches(word, names, n=3))

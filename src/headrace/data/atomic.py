@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from headrace.core.records import sync_folder
+from headrace.core.records import sync_folder, temporary_beside
 from headrace.data.errors import PackFailed, PackRefused
 from headrace.data.sections import is_ours_at
 
@@ -22,9 +22,9 @@ def written(out: Path) -> Iterator[BinaryIO]:
         _check(out)
     except OSError as error:
         raise PackFailed(out, error) from error
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(out)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -20,6 +20,7 @@ HeadraceError
 +-- DataUnreachable     017  exit 5  the file system below does not answer
 """
 
+import errno
 from pathlib import Path
 
 from headrace.core.errors import HeadraceError, NotFound, Refused, Unreachable, UsageError
@@ -243,7 +244,11 @@ class NoPlan(NotFound):
 
 
 class DataUnreachable(Unreachable):
-    """The file system does not answer: nothing is known of the bytes, which may be whole."""
+    """The file system does not answer: nothing is known of the bytes, which may be whole.
+
+    ``is_stale``: it knows the open file no more (NFS, of one that was replaced); one that is opened
+    anew may do.
+    """
 
     code = "HR-DATA-017"
 
@@ -254,3 +259,4 @@ class DataUnreachable(Unreachable):
             remedy=f"see what is below: headrace storage {path.parent}; then start again",
         )
         self.path = path
+        self.is_stale = error.errno == errno.ESTALE

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from headrace.core.errors import HeadraceError
 from headrace.data.errors import (
     DamagedData,
     DataChanged,
@@ -34,6 +35,22 @@ _GONE = frozenset(
 """What network file systems say when a server is gone. A disk says EIO of bytes that it lost."""
 
 
+def check_there(path: Path) -> None:
+    """Raise ``DataNotFound``; ``NotADataset`` or ``DataUnreachable`` where that cannot be seen."""
+    try:
+        path.stat()
+    except OSError as error:
+        raise _unopened(path, error) from error
+
+
+def _unopened(path: Path, error: OSError) -> HeadraceError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return DataNotFound(path)
+    if error.errno in _GONE:
+        return DataUnreachable(path, error)
+    return NotADataset(path, f"it cannot be opened: {error.strerror}")
+
+
 class DataFile:
     """One open file. ``size_bytes`` is its length when it was opened."""
 
@@ -42,12 +59,8 @@ class DataFile:
         self.name = name
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise DataNotFound(path) from error
         except OSError as error:
-            if error.errno in _GONE:
-                raise DataUnreachable(path, error) from error
-            raise NotADataset(path, f"it cannot be opened: {error.strerror}") from error
+            raise _unopened(path, error) from error
         self.close = weakref.finalize(self, os.close, self.descriptor)
         self.size_bytes = os.fstat(self.descriptor).st_size
 
@@ -170,10 +183,14 @@ class Files:
         if self._place is None or file.path == path:
             return False
         self._place.distrust(name)
+        self.forget(number, file)
+        return True
+
+    def forget(self, number: int, file: DataFile) -> None:
+        """Open it anew when it is read next."""
         with self._lock:
             if self._open.get(number) is file:
                 del self._open[number]
-        return True
 
     def close(self) -> None:
         with self._lock:

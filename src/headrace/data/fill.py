@@ -22,7 +22,7 @@ import xxhash
 from headrace.core.errors import HeadraceError
 from headrace.data.buffers import Buffers
 from headrace.data.damage import Damage
-from headrace.data.errors import DamagedData
+from headrace.data.errors import DamagedData, DataUnreachable
 from headrace.data.files import DataFile, Files
 from headrace.data.footprint import footprint
 from headrace.data.formats.format import Decode, Sample
@@ -281,7 +281,14 @@ def _second_reading(files: Files, places: Places, number: int, memory: memoryvie
     Raise what is no damage of this unit: a file that is closed, gone or has changed.
     """
     file = files.get(places.files[number])
-    why = _wrong(file, places, number, memory)
+    try:
+        why = _wrong(file, places, number, memory)
+    except DataUnreachable as error:
+        if not error.is_stale:
+            raise
+        files.forget(places.files[number], file)
+        file = files.get(places.files[number])
+        why = _wrong(file, places, number, memory)
     if why is not None and files.distrust(places.files[number], file):
         file = files.get(places.files[number])
         why = _wrong(file, places, number, memory)

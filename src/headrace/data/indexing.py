@@ -17,8 +17,8 @@ import xxhash
 
 from headrace.core.records import Record
 from headrace.data.atomic import written
-from headrace.data.errors import DataNotFound, IndexRefused, PackFailed
-from headrace.data.files import DataFile, Files
+from headrace.data.errors import IndexRefused, PackFailed
+from headrace.data.files import DataFile, Files, check_there
 from headrace.data.formats import registry
 from headrace.data.formats.format import Format, Options, Unit
 from headrace.data.index_writer import IndexWriter
@@ -66,8 +66,7 @@ def index_path(
     Raise ``DataNotFound``, ``NotADataset``, ``DamagedData``, ``IndexRefused``, ``PackageMissing``,
     ``PackFailed``, ``PackRefused`` (``out`` is no file of ours); what was there is then as it was.
     """
-    if not path.exists():
-        raise DataNotFound(path)
+    check_there(path)
     reader: Format = registry.of_name(format) if format else registry.of_path(path)
     scan = reader.scan(path, options or Options())
     sizes = [_size(path, name) for name in scan.files]

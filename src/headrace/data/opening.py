@@ -6,8 +6,8 @@ from pathlib import Path
 
 from headrace.data.cache.resolve import copies_of
 from headrace.data.dataset import Dataset
-from headrace.data.errors import DataNotFound, NotADataset, NotIndexed
-from headrace.data.files import Place
+from headrace.data.errors import NotADataset, NotIndexed
+from headrace.data.files import Place, check_there
 from headrace.data.formats import registry
 from headrace.data.index import Index
 from headrace.data.places import find_index, root_of
@@ -29,9 +29,8 @@ def open(
     split), ``PackageMissing``.
     """
     where = Path(path)
+    check_there(where)
     place = place or copies_of(where, environ)
-    if not where.exists():
-        raise DataNotFound(where)
     if where.is_file() and is_ours_at(where):
         index = Index(where)
         root = where if index.header.packed else root_of(where, index.root)

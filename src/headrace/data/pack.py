@@ -114,7 +114,7 @@ def _sorted_sources(files: Sequence[Path], out: Path, window: int) -> list[tuple
 def _write_documents(
     stream: "_Stream", sources: list[tuple[str, Path]], out: Path, progress: Progress | None
 ) -> list[Skipped]:
-    sizes_bytes = [file.stat().st_size if file.exists() else 0 for _, file in sources]
+    sizes_bytes = [file.stat().st_size if os.path.isfile(file) else 0 for _, file in sources]
     done_bytes, skipped = 0, []
     for (name, path), size_bytes in zip(sources, sizes_bytes, strict=True):
         reason = _write_document(stream, name, path, out)

@@ -143,8 +143,15 @@ class Packs:
     ) -> Iterator[NDArray[np.integer[Any]]]:
         for n in whole:
             for m in range(*places.ends[n : n + 2]):
-                _, start, stop = places.pieces[m]
-                yield tokens_of(texts[m], self._field)[start:stop]
+                document, start, stop = places.pieces[m]
+                tokens = tokens_of(texts[m], self._field)[start:stop]
+                if not 0 <= tokens.min() <= tokens.max() < self.vocab:
+                    raise BatchesRefused(
+                        f"document {document} has tokens from {tokens.min()} to {tokens.max()}",
+                        why=f"every token is from 0 to {self.vocab - 1}: vocab is {self.vocab}",
+                        remedy="give the vocab of the tokenizer that made them, as vocab=",
+                    )
+                yield tokens
 
 
 def in_packs(
@@ -158,15 +165,22 @@ def in_packs(
 ) -> Packs:
     """Documents of ``dataset`` in rows of ``window + 1`` tokens, each predicted within itself.
 
-    ``field``: where samples are dicts, the one that holds tokens. The table of packs is kept at
+    ``field``: where samples are dicts, the one that holds tokens. A pack with a token that is not
+    below ``vocab`` is refused when it is read. The table of packs is kept at
     ``path`` (by default beside the index of the data set) and made when it is not there, or is of
     other documents: let one rank do it first (``run.first_rank_first``). Raise ``BatchesRefused``
     where samples are no tokens, ``PackFailed`` where the table cannot be written.
     """
-    if window < 1 or block < 1:
+    if not 1 <= vocab <= _VOCAB_MOST:
+        raise BatchesRefused(
+            f"a vocab of {vocab} is none",
+            why=f"it is the number of tokens, 1 to {_VOCAB_MOST}",
+            remedy="give the vocab of the tokenizer",
+        )
+    if not 1 <= window < 2**31 or block < 1:
         raise BatchesRefused(
             f"a window of {window} tokens and blocks of {block} documents cannot be packed",
-            why="both are 1 or more",
+            why="both are 1 or more, and a window is below 2**31",
             remedy="for example window=2048",
         )
     place = path or _default_place(dataset, window, field, os.environ)
@@ -186,7 +200,15 @@ def in_packs(
 
 def tokens_of(sample: Sample, field: str | None) -> NDArray[np.integer[Any]]:
     """Raise ``BatchesRefused`` where it is no row of whole numbers."""
-    value = sample[field] if field is not None and isinstance(sample, Mapping) else sample
+    value = sample
+    if field is not None and isinstance(sample, Mapping):
+        if field not in sample:
+            raise BatchesRefused(
+                f"a sample has no field {field}",
+                why=f"its fields are {', '.join(map(str, sample)) or 'none'}",
+                remedy="say which of them holds tokens",
+            )
+        value = sample[field]
     tokens = np.asarray(value)
     if tokens.ndim != 1 or not (np.issubdtype(tokens.dtype, np.integer) or not tokens.size):
         kind = type(value).__name__

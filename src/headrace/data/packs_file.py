@@ -20,6 +20,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from headrace.data.atomic import written
+from headrace.data.errors import NotADataset
 from headrace.data.files import DataFile
 from headrace.data.packing import SEGMENT, Packing
 from headrace.data.sections import (
@@ -63,6 +64,8 @@ class PacksFile:
         self.packs = header.samples
         self.fingerprint = header.fingerprint.hex()
         meta: Mapping[str, Any] = msgspec.json.decode(read_section(file, header, "meta"))
+        if meta.get("format") != "packs":
+            raise NotADataset(self.path, "it is an index or a packed file, and no table of packs")
         self.window = int(meta["window"])
         self.made_for = str(meta["made_for"])
         self.fill_share = int(meta["tokens"]) / max(1, self.packs * (self.window + 1))

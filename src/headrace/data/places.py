@@ -55,10 +55,11 @@ def _made_at(place: Path) -> int:
 
 
 def root_of(index: Path, recorded: str) -> Path:
-    """What an index describes: what it lies beside, else the path that it was made from."""
+    """What an index describes: the file that it lies beside or the folder that it lies in, else the
+    path that it was made from."""
     if index.name == SUFFIX:
         return index.parent
     neighbour = index.with_name(index.name.removesuffix(SUFFIX))
-    if index.name.endswith(SUFFIX) and neighbour.exists():
+    if index.name.endswith(SUFFIX) and neighbour.is_file():
         return neighbour
     return Path(recorded)

@@ -6,17 +6,25 @@ an earlier one counts.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from headrace.core.records import DecodeError, Record, read_record, to_builtins, write_record
+from headrace.core.records import (
+    DecodeError,
+    Record,
+    read_record,
+    replace,
+    to_builtins,
+    write_record,
+)
 from headrace.data.batch_sizes import size_at
 from headrace.data.dataset import Dataset, Source
 from headrace.data.errors import BatchesRefused, NoPlan
+from headrace.data.formats.listing import from_legible, legible
 from headrace.data.mix import Mix
 from headrace.data.mixture import shares_at
 from headrace.data.packs import Packs
@@ -100,7 +108,9 @@ def place_in(parts: Sequence[Part], number: int) -> tuple[int, int]:
 
 def record(path: Path, dataset: Source, state: State) -> None:
     """Raise ``OSError``."""
-    write_record(path, Recorded(state=to_builtins(state), parts=parts_of(dataset)))
+    write_record(
+        path, Recorded(state=to_builtins(state), parts=_spelled(parts_of(dataset), legible))
+    )
 
 
 def changed(before: State, now: State) -> str:
@@ -131,7 +141,20 @@ def recorded(path: Path) -> tuple[State, tuple[Part, ...]]:
         part.length for part in found.parts
     ):
         raise NoPlan(path.parent, ValueError("its data sets do not hold its samples"))
-    return state, found.parts
+    return state, _spelled(found.parts, from_legible)
+
+
+def _spelled(parts: tuple[Part, ...], spell: Callable[[str], str]) -> tuple[Part, ...]:
+    """With paths as they can stand in JSON, or back."""
+    return tuple(
+        replace(
+            part,
+            path=spell(part.path),
+            table=spell(part.table),
+            documents=_spelled(part.documents, spell),
+        )
+        for part in parts
+    )
 
 
 def drawn_in(state: State, parts: tuple[Part, ...], step: int) -> Iterator[Drawn]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.data.errors import NotStackable, PackageMissing
 
@@ -14,21 +15,55 @@ Tree = Any
 
 def stack(samples: Sequence[Any]) -> Tree:
     """Arrays and numbers side by side in a new dimension 0, fields and places of a tuple each for
-    themselves. Raise ``NotStackable`` for anything else, and for shapes that differ."""
+    themselves. Raise ``NotStackable`` for anything else, for shapes, fields or kinds that differ,
+    and for integers that no type holds together."""
     first = samples[0]
     if isinstance(first, Mapping):
+        _alike(samples, Mapping, lambda sample: sorted(map(str, sample)), "fields")
         return {name: stack([sample[name] for sample in samples]) for name in first}
     if isinstance(first, tuple):
+        _alike(samples, tuple, len, "places")
         return tuple(stack(column) for column in zip(*samples, strict=True))
-    if isinstance(first, bytes | bytearray | memoryview | str):
-        raise NotStackable(type(first).__name__)
+    for sample in samples:
+        if isinstance(sample, bytes | bytearray | memoryview | str):
+            raise NotStackable(type(sample).__name__)
     try:
-        stacked = np.stack([np.asarray(sample) for sample in samples])
-    except ValueError as error:
+        arrays = [_array(sample) for sample in samples]
+        stacked = _in_one_type(arrays)
+    except (ValueError, OverflowError) as error:
         raise NotStackable(f"arrays: {error}") from error
-    if stacked.dtype == object:
+    if stacked.dtype.kind in "OSU":
         raise NotStackable(type(first).__name__)
     return stacked
+
+
+def _alike(samples: Sequence[Any], kind: type, trait: Callable[[Any], object], what: str) -> None:
+    wanted = trait(samples[0])
+    for sample in samples:
+        if not isinstance(sample, kind):
+            raise NotStackable(f"{type(samples[0]).__name__} and {type(sample).__name__}")
+        if trait(sample) != wanted:
+            raise NotStackable(f"different {what}: {wanted} and {trait(sample)}")
+
+
+def _array(sample: object) -> NDArray[Any]:
+    """NumPy makes floats of a list with integers on both sides of 2**63."""
+    array = np.asarray(sample)
+    if isinstance(sample, list) and array.dtype == np.float64 and (array >= 2**63).any():
+        exact = np.asarray(sample, object)
+        if all(isinstance(one, int) for one in exact.flat):
+            return exact.astype(np.uint64)
+    return array
+
+
+def _in_one_type(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    """As ``np.stack``, which makes floats of signed and unsigned integers of 64 bits."""
+    stacked = np.stack(arrays)
+    if stacked.dtype.kind != "f" or any(array.dtype.kind not in "biu" for array in arrays):
+        return stacked
+    if any(array.dtype.kind == "i" and (array < 0).any() for array in arrays):
+        raise ValueError("no type holds integers below 0 and of 2**63 or more")
+    return np.stack([array.astype(np.uint64) for array in arrays])
 
 
 def to_torch(batch: Tree) -> Tree:

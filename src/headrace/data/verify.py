@@ -90,11 +90,19 @@ def _check_block(dataset: Dataset, read: _ReadBlock) -> _Checked:
 def _why_damaged(
     dataset: Dataset, file: int, start: int, size: int, digest: int, memory: memoryview
 ) -> str | None:
+    files = dataset.files
     try:
-        found = hash_range(dataset.files.get(file), start, size, memory)
+        while True:
+            held = files.get(file)
+            try:
+                is_right = hash_range(held, start, size, memory) == digest
+                why = None if is_right else "the checksum differs"
+            except DamagedData as error:
+                why = error.why
+            if why is None or not files.distrust(file, held):  # else: a copy, so see the source
+                return why
     except HeadraceError as error:
-        return error.why if isinstance(error, DamagedData) else error.problem
-    return None if found == digest else "the checksum differs"
+        return error.problem
 
 
 def _unused(index: Index) -> list[Damage]:

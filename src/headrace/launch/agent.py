@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from headrace.cluster.nodes.cgroup import read_oom_kills
 from headrace.cluster.nodes.sample import Sampler
 from headrace.core.events import (
     DumpStacks,
@@ -52,6 +53,8 @@ from headrace.launch.reach import Answerer, socket_interfaces, unreached
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 _SAMPLE_S = 1.0
+_ROOT = Path("/")
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the rank, or what a shell ran in it
 
 
 class Agent:
@@ -95,6 +98,7 @@ class Agent:
         self._log: LogFile | None = None
         self._metrics: LogFile | None = None
         self._sampler: Sampler | None = None
+        self._oom_kills = 0
         self._kill_at_s: float | None = None
         self._heard_lead_at_s = time.monotonic()
         self._next_beat_s = 0.0
@@ -217,9 +221,7 @@ class Agent:
             self._numa_of_gpu = {
                 number: numa_of_name.get(name) for number, name in zip(numbers, names, strict=True)
             }
-            self._numa_of_cpu = {
-                cpu: numa.index for numa in read_numa(Path("/")) for cpu in numa.cpus
-            }
+            self._numa_of_cpu = {cpu: numa.index for numa in read_numa(_ROOT) for cpu in numa.cpus}
         if on_several_hosts(order):
             self._answerer = Answerer(self._node)
             self._selector.register(self._answerer, selectors.EVENT_READ, self._answerer.answer)
@@ -311,6 +313,7 @@ class Agent:
             self._channel.send(wire.NotStarted(detail=detail, exit_code=abs(code)))
 
     def _start_ranks(self) -> None:
+        self._oom_kills = read_oom_kills(_ROOT)
         places = [place for place in self._placement().ranks if place.node == self._node]
         for place in bind_near(places, self._numa_of_gpu, self._numa_of_cpu):
             started = self._start_one(self._order.command, place)
@@ -354,6 +357,9 @@ class Agent:
         code = self._take_exit_code(rank)
         del self._ranks[rank.place.rank]
         self._write(RankExited(rank=rank.place.rank, exit_code=code))
+        if code in _KILLED and read_oom_kills(_ROOT) > self._oom_kills:
+            detail = f"the kernel killed rank {rank.place.rank} for want of memory"
+            self._channel.send(wire.OverMemory(detail=detail))
         self._channel.send(wire.RankGone(rank=rank.place.rank, exit_code=code))
         if not self._ranks:
             for text in before.damaged_copies(self._staged):
@@ -361,16 +367,16 @@ class Agent:
             self._flush_files()
 
     def _take_exit_code(self, rank: Rank) -> int:
-        """Wait for an ended rank, read what it left in its pipes, and forget it."""
         _, status = os.waitpid(rank.pid, 0)
-        self._hear_rank(rank)
-        for stream in rank.streams:
-            if not stream.closed:
-                self._hear_stream(rank, stream)
         self._forget(rank)
         return os.waitstatus_to_exitcode(status)
 
     def _forget(self, rank: Rank) -> None:
+        """Read what an ended rank left in its pipes, and let go of it."""
+        self._hear_rank(rank)
+        for stream in rank.streams:
+            if not stream.closed:
+                self._hear_stream(rank, stream)
         self._unwatch(rank.pidfd)
         self._unwatch(rank.channel)
         for stream in rank.streams:
@@ -399,10 +405,6 @@ class Agent:
         if strays:
             self._write(TreeKilled(pids=strays, detail=why))
         for rank in known.values():
-            self._hear_rank(rank)
-            for stream in rank.streams:
-                if not stream.closed:
-                    self._hear_stream(rank, stream)
             self._forget(rank)
         self._ranks.clear()
         self._setup = None

@@ -1,12 +1,15 @@
 """``headrace data`` on real files."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.data import app
+from headrace.data.atomic import written
 from headrace.data.errors import BatchesRefused, NoSuchSample, PackRefused
 
 TEXT = b"It is a truth universally acknowledged, that a single man in possession of a good fortune"
@@ -227,3 +230,27 @@ def test_a_pack_never_replaces_its_source(packed: Path) -> None:
     with pytest.raises(PackRefused, match="is both a source and the output"):
         run("pack", packed, "--out", packed)
     assert packed.read_bytes() == before
+
+
+def test_a_pattern_that_can_match_nothing_below_a_folder_is_a_usage_error(tmp_path: Path) -> None:
+    words = ("pack", tmp_path, "--glob", "/x", "--out", tmp_path / "out", "--window", 8)
+    run(*words, status=2)
+
+
+def test_a_command_that_is_asked_to_end_leaves_no_half_file(packed: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        run("verify", packed)
+        with pytest.raises(KeyboardInterrupt), written(packed):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not list(packed.parent.glob(".*.tmp"))
+
+
+def test_a_path_that_cannot_be_looked_at_is_skipped_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(TEXT)
+    names = (tmp_path / "a.txt", tmp_path / ("n" * 300))
+    said = json.loads(run("pack", *names, "--out", tmp_path / "out", "--window", 8, "--json"))
+    assert said["skipped"] == [{"source": "n" * 300, "reason": "File name too long"}]

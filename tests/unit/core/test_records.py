@@ -53,3 +53,21 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     monkeypatch.undo()
     assert read_record(path, RankExited) == RankExited(rank=1, exit_code=0)
     assert os.listdir(tmp_path) == ["order.json"]
+
+
+def test_processes_of_one_number_write_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In two containers, or on two nodes, that share a folder."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    sync, path = os.fsync, tmp_path / "file"
+
+    def meanwhile(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", sync)
+        write_file(path, b"other")
+        assert path.read_bytes() == b"other"
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_file(path, b"mine")
+    assert path.read_bytes() == b"mine"
+    assert os.listdir(tmp_path) == ["file"]

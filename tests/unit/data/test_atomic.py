@@ -1,11 +1,13 @@
 """What a file that is written may replace."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from headrace import data
+from headrace.data.atomic import written
 from headrace.data.errors import PackFailed, PackRefused
 from headrace.data.repack import pack_dataset
 
@@ -62,3 +64,18 @@ def test_a_name_that_is_too_long_is_no_place_for_a_pack(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"abcdefgh")
     with pytest.raises(PackFailed, match="File name too long"):
         data.pack_text([tmp_path / "a.txt"], tmp_path / ("n" * 300), window=4)
+
+
+def test_writers_of_one_number_in_two_containers_each_write_a_file_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    out = tmp_path / "x.hrindex"
+    with written(out) as mine:
+        mine.write(b"whole")
+        mine.flush()
+        with written(out) as theirs:
+            theirs.write(b"theirs")
+        assert out.read_bytes() == b"theirs"
+    assert out.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["x.hrindex"]

@@ -1,6 +1,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,3 +45,32 @@ def test_bytes_that_a_disk_has_lost_are_damage(
     fail_reads(monkeypatch, errno.EIO)
     with pytest.raises(DamagedData, match="reading failed"):
         dataset.read([0])
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_file_that_the_server_has_replaced_is_opened_anew_once(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    dataset = data.open(corpus)
+    wanted = dataset.read([3]).tolist()
+    read, stale = os.preadv, {dataset.files.get(0).descriptor}
+    open_ = os.open
+
+    def stale_read(descriptor: int, *rest: Any) -> int:  # noqa: ANN401
+        if descriptor in stale:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(descriptor, *rest)
+
+    def opens(*rest: Any) -> int:  # noqa: ANN401
+        descriptor = open_(*rest)
+        if times > 1:
+            stale.add(descriptor)
+        return descriptor
+
+    monkeypatch.setattr(os, "preadv", stale_read)
+    monkeypatch.setattr(os, "open", opens)
+    if times == 1:
+        assert dataset.read([3]).tolist() == wanted
+    else:
+        with pytest.raises(DataUnreachable):
+            dataset.read([3])

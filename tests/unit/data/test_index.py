@@ -5,6 +5,7 @@ import os
 import random
 import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ import xxhash
 
 from headrace import data
 from headrace.core.errors import HeadraceError
-from headrace.data.errors import DamagedData, DataChanged, NotADataset, NotIndexed, PackFailed
+from headrace.data.errors import (
+    DamagedData,
+    DataChanged,
+    DataNotFound,
+    NotADataset,
+    NotIndexed,
+    PackFailed,
+)
 from headrace.data.places import beside, in_cache
 from headrace.data.repack import pack_dataset
 from headrace.data.units import Units
@@ -72,6 +80,26 @@ def test_an_index_elsewhere_knows_where_its_data_are(lines: Path, tmp_path: Path
     )
 
 
+def test_an_index_elsewhere_is_not_that_of_a_folder_which_it_is_named_after(
+    lines: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "train").mkdir()
+    data.index_path(lines.parent, out=tmp_path / "train.hrindex")
+    found = data.open(tmp_path / "train.hrindex")
+    assert found.path == lines.parent
+    assert numbers(found, [3]) == [3]
+
+
+def test_text_in_a_folder_of_another_name_has_the_same_fingerprint(tmp_path: Path) -> None:
+    made = []
+    for name in ("corpus", "corpus-v1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.txt").write_text("hello")
+        made.append(data.index_path(tmp_path / name).fingerprint)
+        assert data.open(tmp_path / name)[0] == {"text": "hello", "name": "x.txt"}
+    assert made[0] == made[1]
+
+
 def test_the_index_of_a_read_only_folder_goes_to_the_users_cache(
     lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +133,19 @@ def test_a_user_without_a_home_opens_what_is_indexed_beside(
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert numbers(data.open(lines), [8]) == [8]
     assert in_cache(lines, os.environ) is None
+
+
+@pytest.mark.parametrize("use", [data.open, data.index_path])
+def test_a_path_that_cannot_be_looked_at_is_refused_in_words(
+    tmp_path: Path, use: Callable[[Path], object]
+) -> None:
+    path = tmp_path / ("n" * 300)
+    with pytest.raises(NotADataset) as caught:
+        use(path)
+    assert caught.value.why == "it cannot be opened: File name too long"
+    (tmp_path / "file").touch()
+    with pytest.raises(DataNotFound):
+        use(tmp_path / "file" / "below")
 
 
 def test_a_file_that_has_grown_is_refused_with_a_remedy(lines: Path) -> None:

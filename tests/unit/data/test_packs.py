@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headrace import data
-from headrace.data.errors import BatchesRefused, DamagedData
+from headrace.data.errors import BatchesRefused, DamagedData, NotADataset
 from headrace.data.index import Piece
 from headrace.data.packing import pack_documents
 from headrace.data.packs import lengths_of
@@ -188,3 +188,55 @@ def test_the_table_of_packs_keeps_no_more_than_it_may_and_says_the_same(tmp_path
         tracemalloc.stop()
     assert small._held_bytes <= 20_000
     assert held_bytes < 200_000
+
+
+def test_a_field_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"ids": [1, 2], "text": "x"}\n')
+    data.index_path(tmp_path / "a.jsonl")
+    with pytest.raises(BatchesRefused) as caught:
+        data.in_packs(data.open(tmp_path / "a.jsonl"), window=4, field="wrong")
+    assert str(caught.value) == (
+        "error HR-DATA-007: a sample has no field wrong\n"
+        "  why: its fields are ids, text\n"
+        "  fix: say which of them holds tokens"
+    )
+
+
+def test_a_token_that_is_not_below_the_vocab_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"ids": [1, -100, 4294967301, 99]}\n')
+    data.index_path(tmp_path / "a.jsonl")
+    packed = data.in_packs(data.open(tmp_path / "a.jsonl"), window=4, field="ids", vocab=10)
+    with pytest.raises(BatchesRefused) as caught:
+        packed.read(np.array([0]))
+    assert str(caught.value) == (
+        "error HR-DATA-007: document 0 has tokens from -100 to 4294967301\n"
+        "  why: every token is from 0 to 9: vocab is 10\n"
+        "  fix: give the vocab of the tokenizer that made them, as vocab="
+    )
+    with pytest.raises(BatchesRefused, match="a vocab of 0 is none"):
+        data.in_packs(data.open(tmp_path / "a.jsonl"), window=4, field="ids", vocab=0)
+
+
+def test_an_index_is_no_table_of_packs_and_is_not_replaced_by_one(corpus: data.Dataset) -> None:
+    place = corpus.index.path
+    before = place.read_bytes()
+    with pytest.raises(NotADataset, match="no table of packs"):
+        data.in_packs(corpus, window=9, field="ids", path=place)
+    assert place.read_bytes() == before
+
+
+def test_entropy_of_packs_is_that_of_the_tokens_that_are_predicted(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"ids": [5, 5, 5, 5, 5]}\n' * 20)
+    data.index_path(tmp_path / "a.jsonl")
+    documents = data.open(tmp_path / "a.jsonl")
+    assert data.unigram_entropy(data.in_packs(documents, window=8, field="ids")) == 0.0
+    (tmp_path / "b.jsonl").write_text('{"ids": [9, 1, 2]}\n' * 20)
+    data.index_path(tmp_path / "b.jsonl")
+    packed = data.in_packs(data.open(tmp_path / "b.jsonl"), window=7, field="ids")
+    assert data.unigram_entropy(packed) == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize("window", [0, 2**31, 10**20])
+def test_a_window_that_no_row_has_is_refused(corpus: data.Dataset, window: int) -> None:
+    with pytest.raises(BatchesRefused, match="both are 1 or more, and a window is below"):
+        data.in_packs(corpus, window=window, field="ids")

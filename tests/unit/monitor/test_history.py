@@ -93,6 +93,12 @@ def test_a_number_that_two_runs_have_is_refused_with_both(tmp_path: Path) -> Non
     assert caught.value.remedy == "one of: a-1, b-1"
 
 
+@pytest.mark.parametrize("word", ["n" * 300, f"./{'n' * 300}"])
+def test_a_word_too_long_for_a_path_names_no_run(word: str, tmp_path: Path) -> None:
+    with pytest.raises(RunNotFound):
+        find_run(word, tmp_path)
+
+
 def test_without_any_runs_the_remedy_is_the_list(tmp_path: Path) -> None:
     with pytest.raises(RunNotFound) as caught:
         find_run("7", tmp_path / "absent")

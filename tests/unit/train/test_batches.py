@@ -160,6 +160,14 @@ def test_batches_of_any_shape_are_split_by_samples() -> None:
     assert parts[2]["b"][1].shape == (1, 3)
 
 
+def test_fields_that_differ_are_named() -> None:
+    with pytest.raises(NotStackable) as caught:
+        data.stack([{"a": 1}, {"a": 2, "b": 3}])
+    assert caught.value.problem == (
+        "samples of different fields: ['a'] and ['a', 'b'] do not make a batch"
+    )
+
+
 def test_arrays_become_tensors_without_a_copy() -> None:
     array = np.zeros(3, np.float32)
     tensor = data.to_torch({"x": array})["x"]
@@ -168,11 +176,31 @@ def test_arrays_become_tensors_without_a_copy() -> None:
 
 
 @pytest.mark.parametrize(
-    "samples", [["a", "b"], [np.zeros(2), np.zeros(3)], [object(), object()], [b"1", b"2"]]
+    "samples",
+    [
+        *(
+            ["a", "b"],
+            [np.zeros(2), np.zeros(3)],
+            [object(), object()],
+            [b"1", b"2"],
+            [["a"], ["b"]],
+        ),
+        *([{"a": 1, "b": 2}, {"a": 1}], [{"a": 1}, {"a": 1, "b": 2}], [{"a": 1}, 5], [5, {"a": 1}]),
+        *([(1, 2), (1, 2, 3)], [(1, 2), 3], [2**63, -1], [[2**63, -1]], [2**64, 1], [None, 1]),
+    ],
+    ids=repr,
 )
 def test_what_makes_no_batch_is_refused(samples: list[object]) -> None:
     with pytest.raises(NotStackable):
         data.stack(samples)
+
+
+def test_large_integers_stay_what_they_are() -> None:
+    for samples in ([2**63 + 1, 5], [5, 2**63 + 1], [[2**63 + 1, 5]], [[5], [2**64 - 1]]):
+        stacked = data.stack(samples)
+        assert (stacked.dtype, stacked.tolist()) == (np.uint64, samples)
+    assert data.stack([1, 2.5]).tolist() == [1.0, 2.5]
+    assert data.stack([-1, 2**63 - 1]).dtype == np.int64
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.uint32])

@@ -1,4 +1,4 @@
-"""Limits that control groups put on this process, versions 1 and 2.
+"""Limits that control groups put on this process, versions 1 and 2, and what came of them.
 
 The tightest limit between a process's group and the root of the hierarchy counts. Formats:
 cgroups(7), Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
@@ -69,6 +69,24 @@ def read_limits(root: Path) -> CgroupLimits:
         ),
         pids_max=_smallest([parse_limit(_text(folder / "pids.max")) for folder in (*v2, *pids_v1)]),
     )
+
+
+def read_oom_kills(root: Path) -> int:
+    """How many processes the kernel has killed for want of memory in the group of the process that
+    ``root``/proc/self is, by the nearest group that counts; 0 where none does.
+
+    Version 2 also counts those of the groups below it.
+    """
+    membership = parse_membership(_text(root / "proc/self/cgroup"))
+    top = root / "sys/fs/cgroup"
+    v2 = [folder / "memory.events" for folder in _folders(top, membership.get(""))]
+    memory_v1 = _folders(top / "memory", membership.get("memory"))
+    for file in (*v2, *(folder / "memory.oom_control" for folder in memory_v1)):
+        for line in _text(file).splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill" and count.isdigit():
+                return int(count)
+    return 0
 
 
 def _quota_v1(folder: Path) -> float | None:

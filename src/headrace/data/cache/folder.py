@@ -29,7 +29,7 @@ import xxhash
 from headrace.core.records import DecodeError, encode, read_record, write_record
 from headrace.data.cache.admission import Kept, Wanted, taken_bytes
 from headrace.data.cache.errors import CacheRefused
-from headrace.data.cache.listing import Listed, Listing
+from headrace.data.cache.listing import Listed, Listing, read_listing, write_listing
 from headrace.data.cache.owner import Holder, lives
 
 MARKER = "HEADRACE_CACHE"
@@ -86,11 +86,19 @@ class CachedSet:
                     found.append(user)
         return found
 
+    def _forget_users(self) -> None:
+        """Those that have ended."""
+        for path in _files(self.root / "users"):
+            with contextlib.suppress(OSError, DecodeError):
+                if not lives(read_record(path, Holder), path):
+                    path.unlink()
+
     def use(self, user: Holder, node: str) -> bool:
         """Keep it from being let go while ``user`` lives. False when it has gone already.
 
         Need not be the owner: who lets a set go takes its folder away first, then looks for users.
         """
+        self._forget_users()
         path = user_file(self.root, user.run_id, node)
         try:
             path.write_bytes(encode(user))
@@ -142,7 +150,7 @@ def is_copy(path: Path, of: Listed) -> bool:
 
 def read_set(root: Path) -> CachedSet:
     """One of which its place is known. Raise ``OSError``, ``DecodeError``."""
-    return CachedSet(root, read_record(root / "manifest.json", Listing))
+    return CachedSet(root, read_listing(root / "manifest.json"))
 
 
 class CacheFolder:
@@ -189,7 +197,7 @@ class CacheFolder:
         for name in ("tree", "parts", "users", "bad"):
             (one.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (one.root / "manifest.json").exists():
-            write_record(one.root / "manifest.json", listing)
+            write_listing(one.root / "manifest.json", listing)
         return one
 
     def sweep(self) -> None:
@@ -255,8 +263,9 @@ def open_folder(base: Path) -> CacheFolder:
         is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
         if not is_ours or found.st_mode & 0o077:
             raise CacheRefused(root, "it is no folder of yours alone (mode 0700)")
+        holds = any(root.iterdir())  # before: another may make the marker now, its first file
         if not (root / MARKER).exists():
-            if any(root.iterdir()):
+            if holds:
                 raise CacheRefused(root, f"it holds other things: there is no {MARKER} in it")
             (root / MARKER).write_text(_SAYS)
         (root / "sets").mkdir(mode=0o700, exist_ok=True)

@@ -34,9 +34,13 @@ class Space(NamedTuple):
 def place(tier: str, environ: Mapping[str, str]) -> Path:
     """The folder under which copies of a tier are kept."""
     if tier == "memory":
-        return Path(environ.get("HEADRACE_CACHE_MEMORY") or "/dev/shm")
+        return _full(environ.get("HEADRACE_CACHE_MEMORY") or "/dev/shm")
     names = ("HEADRACE_CACHE", "SLURM_TMPDIR", "TMPDIR")
-    return Path(next((environ[name] for name in names if environ.get(name)), "/tmp"))
+    return _full(next((environ[name] for name in names if environ.get(name)), "/tmp"))
+
+
+def _full(text: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(text)))
 
 
 def measure(folder: Path, tier: str) -> Space:
@@ -67,9 +71,11 @@ def _asked_bytes(text: str | None, free_bytes: int) -> int:
         return int(free_bytes * _SHARE)
     if text.endswith("%"):
         word = text[:-1].strip()
-        if not word.isdigit() or not 0 <= int(word) <= 100:
+        if not word.isdecimal() or not 0 <= int(word) <= 100:
             raise LimitUnclear(text, "a share is a whole number from 0% to 100%")
         return free_bytes * int(word) // 100
+    if text.strip().isdecimal():
+        raise LimitUnclear(text, "a size has a unit, as in 200G, or 1000000B for bytes")
     try:
         return parse_bytes(text)
     except ValueError as error:

@@ -5,15 +5,17 @@ taken for it. Links to files and folders are followed, as a program that reads t
 neither file nor folder is left out.
 """
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import xxhash
 
-from headrace.core.records import Record
+from headrace.core.records import Record, read_record, replace, write_record
 from headrace.data.cache.errors import SourceMissing
+from headrace.data.formats.listing import from_legible, legible
 
 
 class Listed(Record, frozen=True, kw_only=True):
@@ -65,6 +67,21 @@ def list_source(source: Path) -> Listing:
     return Listing(source=str(real), is_folder=False, files=(one,))
 
 
+def write_listing(path: Path, listing: Listing) -> None:
+    """Raise ``OSError``."""
+    write_record(path, _spelled(listing, legible))
+
+
+def read_listing(path: Path) -> Listing:
+    """Raise ``OSError``, ``DecodeError``."""
+    return _spelled(read_record(path, Listing), from_legible)
+
+
+def _spelled(listing: Listing, spell: Callable[[str], str]) -> Listing:
+    files = tuple(replace(file, name=spell(file.name)) for file in listing.files)
+    return replace(listing, source=spell(listing.source), files=files)
+
+
 def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[Listed]:
     own = folder.stat()
     identity = (own.st_dev, own.st_ino)
@@ -74,8 +91,10 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
         for entry in entries:
             try:
                 found = entry.stat()
-            except FileNotFoundError:  # a link that leads nowhere
-                continue
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ELOOP):  # a link to nowhere, or to itself
+                    continue
+                raise
             if stat.S_ISDIR(found.st_mode):
                 yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above | {identity})
             elif stat.S_ISREG(found.st_mode):

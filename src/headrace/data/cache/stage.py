@@ -72,6 +72,8 @@ class Stager:
         """
         begin_s = time.monotonic()
         listing = list_source(source)
+        if not listing.files:
+            return Staged(None, None, 0, 0, 0, time.monotonic() - begin_s, "it holds no file")
         try:
             cache = open_folder(limit.place(self._tier, self._environ))
             copied = self._bring(cache, listing, in_parts=in_parts)
@@ -114,22 +116,23 @@ class Stager:
         listing, present = one.listing, {file.name for file in one.present()}
         missing = [file for file in listing.files if file.name not in present]
         missing.sort(key=lambda file: file.name.endswith(SUFFIX))  # of a part, nobody needs it near
-        kept = cache.kept()
         limit_bytes = limit.limit_bytes(
             limit.measure(cache.root, self._tier),
             sum(each.size_bytes() for each in cache.sets()),
             self._environ.get("HEADRACE_CACHE_LIMIT"),
         )
-        admission = admit(
-            [Wanted(file.name, file.size_bytes) for file in missing],
-            kept,
-            key=one.key,
-            source=listing.source,
-            limit_bytes=limit_bytes,
-            in_parts=in_parts,
-        )
-        for key in admission.evict:
-            cache.let_go(key)
+        while True:
+            kept = cache.kept()
+            admission = admit(
+                [Wanted(file.name, file.size_bytes) for file in missing],
+                kept,
+                key=one.key,
+                source=listing.source,
+                limit_bytes=limit_bytes,
+                in_parts=in_parts,
+            )
+            if all(cache.let_go(key) for key in admission.evict):
+                break  # else a run came to use one of them just now: it stays
         if in_parts:
             others = (each for each in kept if each.key not in (one.key, *admission.evict))
             room_bytes = limit_bytes - sum(each.size_bytes for each in others)

@@ -9,6 +9,7 @@ its bytes as surrogates (``os.fsencode`` gives them back).
 
 import fnmatch
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -17,6 +18,7 @@ from pathlib import Path
 from headrace.data.errors import IndexRefused, NotADataset
 from headrace.data.places import SUFFIX
 
+_ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 PEEKED = 10_000
 """Names looked at before a format says that a folder is none of its own."""
 
@@ -69,6 +71,15 @@ def legible(name: str) -> str:
     different."""
     plain = name.replace("\\", "\\\\").encode("utf-8", "surrogateescape")
     return plain.decode("utf-8", "backslashreplace")
+
+
+def from_legible(text: str) -> str:
+    """The inverse of ``legible``."""
+    plain = _ESCAPED.sub(
+        lambda found: bytes.fromhex(found[1][1:].decode()) if found[1] != b"\\" else found[1],
+        text.encode("utf-8", "surrogateescape"),
+    )
+    return plain.decode("utf-8", "surrogateescape")
 
 
 def inside(root: Path, name: str) -> bool:

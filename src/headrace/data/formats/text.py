@@ -23,7 +23,8 @@ class Text:
 
     def scan(self, path: Path, options: Options) -> Scan:
         files = listing(path, SUFFIXES, options.glob)
-        return Scan(files=files, units=_files(path, files), meta={"name": legible(path.name)})
+        own = {} if path.is_dir() else {"name": legible(path.name)}
+        return Scan(files=files, units=_files(path, files), meta=own)
 
     def decoder(self, meta: Mapping[str, Any]) -> Decode:
         def decode(data: memoryview, file: str, start: int) -> list[dict[str, Any]]:

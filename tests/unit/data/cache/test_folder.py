@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.core.process import Process, boot_id
-from headrace.data.cache.folder import CachedSet, CacheFolder, open_folder
+from headrace.data.cache.folder import MARKER, CachedSet, CacheFolder, open_folder
 from headrace.data.cache.listing import list_source
 from headrace.data.cache.owner import holder, this_process
 from headrace.data.cache.stage import Stager
@@ -81,3 +81,27 @@ def test_a_manifest_that_speaks_of_another_folder_is_none_of_ours(cache: CacheFo
     assert not cache.let_go("0123")
     cache.sweep()
     assert (foreign / "tree" / "file").exists()
+
+
+def test_users_that_have_ended_are_forgotten_by_those_that_come(cache: CacheFolder) -> None:
+    one = only(cache)
+    for number in range(3):
+        assert one.use(holder(ENDED.process, f"ended-{number}"), "n0")
+    assert one.use(LIVING, "n0")
+    assert [path.name for path in (one.root / "users").iterdir()] == ["living-1.n0.json"]
+
+
+def test_two_that_use_a_cache_first_at_once_both_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = Path.exists
+
+    def meanwhile(path: Path) -> bool:
+        found = exists(path)
+        if path.name == MARKER:
+            monkeypatch.setattr(Path, "exists", exists)
+            open_folder(tmp_path)
+        return found
+
+    monkeypatch.setattr(Path, "exists", meanwhile)
+    assert list(open_folder(tmp_path).sets()) == []

@@ -1,5 +1,6 @@
 """Where copies go, and how much room they may take."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ GIB = 1 << 30
         ({"SLURM_TMPDIR": "/b", "TMPDIR": "/c"}, "/b"),
         ({"TMPDIR": "/c"}, "/c"),
         ({"HEADRACE_CACHE": ""}, "/tmp"),
+        ({"HEADRACE_CACHE": "~/c"}, os.path.expanduser("~/c")),
+        ({"HEADRACE_CACHE": "c"}, os.path.abspath("c")),
     ],
 )
 def test_the_disk_is_what_the_user_the_batch_system_or_the_system_says(
@@ -54,7 +57,7 @@ def test_a_full_disk_leaves_no_room_but_is_no_error() -> None:
     assert limit_bytes(Space(size_bytes=100 * GIB, free_bytes=0), 0, None) == 0
 
 
-@pytest.mark.parametrize("asked", ["much", "120%", "-1%", "%"])
+@pytest.mark.parametrize("asked", ["much", "120%", "-1%", "%", "²%", "200000000000"])
 def test_a_limit_that_is_none_says_how_one_is_written(asked: str) -> None:
     with pytest.raises(LimitUnclear) as caught:
         limit_bytes(Space(size_bytes=1, free_bytes=1), 0, asked)

@@ -58,6 +58,7 @@ def test_links_are_followed_and_those_in_a_circle_or_to_nowhere_are_left_out(
     (source / "link").symlink_to(other)
     (source / "deep" / "back").symlink_to(source)
     (source / "gone").symlink_to(tmp_path / "nowhere")
+    (source / "loop").symlink_to("loop")
     os.mkfifo(source / "pipe")
     names = [file.name for file in list_source(source).files]
     assert names == ["a", "b", "deep/er/c", "link/x"]

@@ -15,6 +15,7 @@ from headrace.data.cache.resolve import VARIABLE, copies_of
 from headrace.data.cache.stage import Staged, Stager
 from headrace.data.errors import DataNotFound
 from headrace.data.files import Files
+from headrace.data.verify import verify
 
 
 @pytest.fixture
@@ -64,6 +65,30 @@ def test_what_is_not_staged_is_read_where_it_lies(corpus: Path, tmp_path: Path) 
     assert copies_of(corpus, {}) is None
 
 
+def spoil(copy: Path, place: int) -> None:
+    times = copy.stat()
+    copy.chmod(0o600)
+    with copy.open("r+b") as damaged:
+        damaged.seek(place)
+        damaged.write(b"\xff")
+    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_verify_does_not_blame_the_source_for_what_is_wrong_in_a_copy(
+    corpus: Path, tmp_path: Path
+) -> None:
+    file = corpus / "train.tokens"
+    found, environ = staged(corpus, tmp_path / "node")
+    assert found.root is not None
+    (place,) = data.open(file, environ={}).find(np.array([5])).starts
+    spoil(Path(found.root) / "tree" / "train.tokens", place)
+    opened = data.open(file, environ=environ)
+    assert verify(opened).damage == ()
+    assert read_paths(opened) == {file}
+    spoil(file, place)
+    assert [one.index for one in verify(data.open(file, environ=environ)).damage] == [5]
+
+
 def test_wrong_bytes_in_a_copy_are_never_returned_and_the_source_is_read(
     corpus: Path, tmp_path: Path
 ) -> None:
@@ -71,14 +96,9 @@ def test_wrong_bytes_in_a_copy_are_never_returned_and_the_source_is_read(
     found, environ = staged(corpus, tmp_path / "node")
     assert found.root is not None
     copy = Path(found.root) / "tree" / "train.tokens"
-    times = copy.stat()
     plain = data.open(file, environ={})
     (place,) = plain.find(np.array([5])).starts
-    copy.chmod(0o600)
-    with copy.open("r+b") as damaged:
-        damaged.seek(place)
-        damaged.write(b"\xff")
-    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+    spoil(copy, place)
 
     opened = data.open(file, environ=environ)
     every = np.arange(len(plain))

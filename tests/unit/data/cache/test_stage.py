@@ -13,7 +13,7 @@ import pytest
 from headrace.core.process import Process, boot_id
 from headrace.data.cache import limit
 from headrace.data.cache.errors import CacheRefused
-from headrace.data.cache.folder import CachedSet, find_folder, open_folder
+from headrace.data.cache.folder import CachedSet, CacheFolder, find_folder, open_folder
 from headrace.data.cache.listing import list_source
 from headrace.data.cache.owner import Holder, holder, this_process
 from headrace.data.cache.stage import Progress, Staged, Stager
@@ -271,3 +271,39 @@ def test_an_owner_killed_in_mid_copy_leaves_no_torn_file_and_the_next_goes_on(
     assert same(source, Path(staged.tree))
     assert not list(node.base.rglob("*.part"))
     assert staged.copied_bytes <= 96 * MIB
+
+
+def test_a_set_that_a_run_takes_while_it_is_chosen_to_go_stays_within_the_limit(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(tmp_path / "node", "8M")
+    node.stage(source, by=DEAD)
+    let_go = CacheFolder.let_go
+
+    def taken_first(cache: CacheFolder, key: str) -> bool:
+        (one,) = (one for one in cache.sets() if one.key == key)
+        assert one.use(this_process("other-2"), "n0")
+        return let_go(cache, key)
+
+    monkeypatch.setattr(CacheFolder, "let_go", taken_first)
+    assert node.stage(folder_of(tmp_path / "second", 6)).tree is None
+    assert node.taken_bytes() <= 8 * MIB
+
+
+def test_a_folder_without_a_file_is_read_where_it_is(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    found = node.stage(tmp_path / "none")
+    assert (found.tree, found.why) == (None, "it holds no file")
+
+
+def test_names_that_are_not_utf_8_are_staged_like_others(node: Node, tmp_path: Path) -> None:
+    source = tmp_path / os.fsdecode(b"caf\xe9")
+    source.mkdir()
+    for name in (b"\xe9.txt", b"a\\xe9.txt", "é.txt".encode()):
+        (source / os.fsdecode(name)).write_bytes(name)
+    found = node.stage(source)
+    assert found.tree is not None
+    assert same(source, Path(found.tree))
+    assert node.stage(source).copied_bytes == 0
+    (one,) = node.sets()
+    assert one.listing == list_source(source)
