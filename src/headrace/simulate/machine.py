@@ -19,7 +19,7 @@ from headrace.simulate.readers.remarks import jobs_of
 from headrace.simulate.trace import Trace, TraceJob
 
 _GROUP = re.compile(r"(\d{1,6})x(\S+)", re.ASCII | re.IGNORECASE)
-_GPUS = re.compile(r"(\d{1,4})gpus?|([A-Za-z][\w.-]*):(\d{1,4})", re.ASCII | re.IGNORECASE)
+_GPUS = re.compile(r"(\d{1,4})gpus?|(\w[\w.-]*):(\d{1,4})", re.ASCII | re.IGNORECASE)
 _CPUS = re.compile(r"(\d{1,6})cpus?", re.ASCII | re.IGNORECASE)
 _CPUS_PER_GPU = 16
 _NEVER_SHORT_BYTES = 1 << 50

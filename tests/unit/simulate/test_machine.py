@@ -16,6 +16,11 @@ def test_nodes_of_so_many_gpus() -> None:
     assert (nodes[0].gpus, nodes[0].cpus) == ((("gpu", 8),), 128)
 
 
+def test_a_type_of_gpu_may_begin_with_a_digit() -> None:
+    (node,) = parse_cluster("1x3090:8").nodes
+    assert node.gpus == (("3090", 8),)
+
+
 def test_groups_name_types_cpus_and_memory() -> None:
     gpu, cpu = parse_cluster("1xH100:8,96cpu,1T + 1x128cpu,512G").nodes
     assert (gpu.gpus, gpu.cpus, gpu.memory_bytes) == ((("H100", 8),), 96, 1 << 40)

@@ -9,7 +9,8 @@ from headrace.simulate.readers.remarks import MOST, BadField, integer, number
 
 _ENDLESS = ("unlimited", "infinite", "none", "-1")
 _GPU_TRES = re.compile(r"gres/gpu(?::.*)?", re.IGNORECASE)
-_GRES = re.compile(r"gpu(?::([A-Za-z_][\w.+-]*))?(?::(\d{1,6})([KMG]?))?(?:\(.*)?", re.ASCII)
+_TYPE = r"[A-Za-z_][\w.+-]*|\d[\w.+-]*(?=:)"
+_GRES = re.compile(rf"gpu(?::({_TYPE}))?(?::(\d{{1,6}})([KMG]?))?(?:\(.*)?", re.ASCII)
 _MIB = 1 << 20
 
 

@@ -50,6 +50,8 @@ def test_tasks_a_node_say_how_many_nodes() -> None:
     [
         ("--gres=gpu:2", (2, None)),
         ("--gres=gpu:a100:2(S:0)", (2, "a100")),
+        ("--gres=gpu:2080ti:4", (4, "2080ti")),
+        ("--gres=gpu:3090:8", (8, "3090")),
         ("--gres=license:3,gpu:1", (1, None)),
         ("--gpus-per-node=h100:4", (4, "h100")),
         ("--ntasks-per-node=4 --gpus-per-task=1", (4, None)),
