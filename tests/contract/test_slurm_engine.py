@@ -309,6 +309,17 @@ def test_a_requeue_that_is_asked_for_while_python_loads_is_one(site: Site) -> No
     assert [event.reason for event in told if isinstance(event, Requeued)] == ["requeue"]
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_when_scontrol_puts_its_time_limit_off(site: Site) -> None:
+    place = site.place()
+    more = "scontrol update JobId=$SLURM_JOB_ID TimeLimit=10; sleep 22"
+    given = place.submit("sh", "-c", more, time="20s")
+    (row,) = place.end(given.id)
+    assert row.state is State.COMPLETED, row
+    shown = [words for words in site.slurm.calls() if words[:1] == ["scontrol"] and "job" in words]
+    assert len(shown) == 2  # when it began, and before it would have been stopped
+
+
 def test_a_run_whose_submission_took_long_runs_whatever_a_look_from_afar_made_of_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

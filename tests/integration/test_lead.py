@@ -18,6 +18,7 @@ from headrace.core.events import (
     AttemptEnded,
     AttemptStarted,
     Ended,
+    LimitMoved,
     NodeLost,
     Placed,
     RankStarted,
@@ -204,6 +205,13 @@ def test_ranks_that_ignore_sigterm_are_killed_after_the_kill_wait(
     run = launch(*python(text), time_limit_s=1.5)
     assert run.end() == Ended(state="TIMEOUT", exit_code=124, detail="stopped (time)")
     assert run.left() == []
+
+
+def test_a_run_whose_time_limit_was_put_off_goes_on(launch: Callable[..., Launched]) -> None:
+    more = ("sh", "-c", "echo $(($(date +%s) + 60))")
+    run = launch(*python("import time; time.sleep(4)"), time_limit_s=3.0, limit_by=more)
+    assert run.end().state == "COMPLETED"
+    assert len(run.events_of(LimitMoved)) == 1
 
 
 def test_setup_runs_once_a_node_before_the_ranks_and_its_failure_is_the_runs(

@@ -12,6 +12,7 @@ from headrace.launch.supervisor import (
     Event,
     HeardNobody,
     KillRanks,
+    LimitIs,
     MemoryExceeded,
     NodeDead,
     NodeGone,
@@ -41,6 +42,7 @@ events = st.one_of(
     st.builds(
         StopWanted, st.sampled_from(["cancel", "preempt", "time"]), st.sampled_from([None, 0.0, 5])
     ),
+    st.builds(LimitIs, st.floats(0.0, 300.0)),
     st.builds(HeardNobody, st.floats(10.0, 100.0), st.booleans()),
     st.just(Tick()),
 )
@@ -65,6 +67,7 @@ def start(policy: RestartPolicy, limit_s: float | None, nodes_min: int | None = 
         hang_s=100.0,
         limit_at_s=limit_s,
         attempt=0,
+        asks_limit=True,
     )
 
 

@@ -248,6 +248,12 @@ class SessionEnded(Tagged, frozen=True, kw_only=True):
     loss: float | None
 
 
+class LimitMoved(Tagged, frozen=True, kw_only=True):
+    """The batch system gives the run more time: until ``limit_s``, since 1970."""
+
+    limit_s: float
+
+
 class Noted(Tagged, frozen=True, kw_only=True):
     """A warning or remark for people: ``level`` is info or warning."""
 
@@ -277,6 +283,7 @@ Event = (
     | Staged
     | Metered
     | StopAsked
+    | LimitMoved
     | StopAgreed
     | PhaseChanged
     | CheckpointSaved

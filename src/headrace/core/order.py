@@ -81,6 +81,8 @@ class Order(Record, frozen=True, kw_only=True):
     forks them on its own host. ``orphaned``: what the guard of an agent turns into when the lead is
     lost. ``job_env``: what it says of the job to each rank. ``signal_means``: why it sends a signal
     that nobody has asked for; ``limit_warned_s`` before the time limit, the limit is why.
+    ``limit_by``: a command that prints when the time limit is by now, in seconds since 1970; empty
+    where it cannot be changed.
     """
 
     run_id: str
@@ -114,6 +116,7 @@ class Order(Record, frozen=True, kw_only=True):
     job_env: dict[str, str] = {}  # noqa: RUF012
     signal_means: str = "cancel"
     limit_warned_s: float = 0.0
+    limit_by: tuple[str, ...] = ()
 
 
 class RankPlace(Record, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ from headrace.launch.holder import Holder
 from headrace.launch.judge import given_up
 from headrace.launch.memory import release
 from headrace.launch.preflight import Preflight
+from headrace.launch.question import answered, ask
 from headrace.launch.ranks import place_ranks
 
 _AGENT_START_S = 60.0
@@ -107,6 +108,7 @@ class Lead:
             restarts=order.restarts_used,
             furthest_step=order.furthest_step,
             no_progress=order.no_progress,
+            asks_limit=bool(order.limit_by),
         )
 
     # --- the loop -----------------------------------------------------------------------------
@@ -192,6 +194,10 @@ class Lead:
                 self._tell_all(wire.Stop(reason=reason, deadline_s=wall_s))
             case supervisor.DumpStacks():
                 self._tell_all(wire.Dump())
+            case supervisor.AskLimit():
+                question = ask(self._order.limit_by)
+                hear = self._call(self._hear_limit, question)
+                self._selector.register(question, selectors.EVENT_READ, hear)
             case supervisor.KillRanks(grace_s):
                 self._tell_all(wire.Kill(grace_s=grace_s))
             case supervisor.AttemptOver(outcome, step, restart_in_s):
@@ -205,6 +211,16 @@ class Lead:
                 self._write(over, attempt=number)
             case supervisor.End(state, exit_code, detail):
                 self._ended = events.Ended(state=state, exit_code=exit_code, detail=detail)
+
+    def _hear_limit(self, question: int) -> None:
+        self._selector.unregister(question)
+        limit_s = answered(question)
+        if limit_s is None:
+            return
+        before_s = self._state.limit_at_s
+        self._feed(supervisor.LimitIs(limit_s + time.monotonic() - time.time()))
+        if self._state.limit_at_s != before_s:
+            self._write(events.LimitMoved(limit_s=limit_s))
 
     def _start_attempt(self, attempt: int) -> None:
         idle = {peer.node: peer.idle for peer in self._peers}

@@ -20,6 +20,8 @@ from headrace.core.records import Record, replace
 from headrace.core.states import State
 
 STACKS_WAIT_S = 5.0
+LIMIT_ASKED_S = 15.0  # before a run is told to stop: its end may have been put off
+_LIMIT_JITTER_S = 1.0
 EXIT_CANCELLED = 130
 EXIT_TIMEOUT = 124
 
@@ -48,7 +50,8 @@ class Run(Record, frozen=True):
     """State of one run's supervision. Times are on the lead's monotonic clock, in seconds.
 
     ``nodes_min``: with how few nodes it may go on; None for all. ``no_progress``,
-    ``furthest_step``: also of earlier leads.
+    ``furthest_step``: also of earlier leads. ``asks_limit``: whether somebody can say that the time
+    limit is another one by now; ``asked_limit_s``: the one of which that was asked last.
     """
 
     restart: RestartPolicy
@@ -73,6 +76,8 @@ class Run(Record, frozen=True):
     furthest_step: int = -1
     no_progress: int = 0
     kill_at_s: float | None = None
+    asks_limit: bool = False
+    asked_limit_s: float | None = None
 
 
 # --- events ------------------------------------------------------------------------------------
@@ -140,6 +145,12 @@ class HeardNobody(Record, frozen=True):
     suspended: bool
 
 
+class LimitIs(Record, frozen=True):
+    """The answer to ``AskLimit``."""
+
+    limit_at_s: float
+
+
 class Tick(Record, frozen=True):
     """Time has passed; nothing else happened."""
 
@@ -154,6 +165,7 @@ Event = (
     | MemoryExceeded
     | StopWanted
     | HeardNobody
+    | LimitIs
     | Tick
 )
 
@@ -176,6 +188,10 @@ class DumpStacks(Record, frozen=True):
     pass
 
 
+class AskLimit(Record, frozen=True):
+    """Find out whether the time limit still holds. Without an answer it does."""
+
+
 class KillRanks(Record, frozen=True):
     """Leave nothing of the attempt on any node. ``grace_s``: time to end by themselves first."""
 
@@ -196,7 +212,7 @@ class End(Record, frozen=True):
     detail: str
 
 
-Effect = StartAttempt | AskToStop | DumpStacks | KillRanks | AttemptOver | End
+Effect = StartAttempt | AskToStop | DumpStacks | AskLimit | KillRanks | AttemptOver | End
 
 
 # --- the machine -------------------------------------------------------------------------------
@@ -229,8 +245,10 @@ def on_event(run: Run, event: Event, now_s: float) -> tuple[Run, list[Effect]]:
             return _stop(run, reason, run.stop_grace_s if grace_s is None else grace_s, now_s)
         case HeardNobody(gap_s, suspended):
             return _pass_over(run, gap_s, suspended), []
+        case LimitIs(limit_at_s):
+            return _move_limit(run, limit_at_s), []
         case Tick():
-            return _tick(run, now_s)
+            return _ask_limit(*_tick(run, now_s), now_s)
         case _:
             assert_never(event)
 
@@ -246,6 +264,7 @@ def next_wake_s(run: Run) -> float | None:
             times.append(run.heard_at_s + run.hang_s)
     elif run.limit_at_s is not None:
         times.append(run.limit_at_s)
+    times.append(_ask_limit_at_s(run))
     return min((time for time in times if time is not None), default=None)
 
 
@@ -418,6 +437,30 @@ def _stop_for_limit_at_s(run: Run) -> float | None:
     if run.limit_at_s is None:
         return None
     return run.limit_at_s - (run.stop_grace_s if run.spoke else 0.0)
+
+
+def _ask_limit_at_s(run: Run) -> float | None:
+    """Once for each limit, so that who can answer is rarely asked."""
+    stop_s = _stop_for_limit_at_s(run)
+    if stop_s is None or not run.asks_limit or run.asked_limit_s == run.limit_at_s:
+        return None
+    if run.stop is not None or run.phase not in (Phase.WAITING, Phase.RUNNING):
+        return None
+    return stop_s - LIMIT_ASKED_S
+
+
+def _ask_limit(run: Run, effects: list[Effect], now_s: float) -> tuple[Run, list[Effect]]:
+    ask_s = _ask_limit_at_s(run)
+    if ask_s is None or now_s < ask_s:
+        return run, effects
+    return replace(run, asked_limit_s=run.limit_at_s), [*effects, AskLimit()]
+
+
+def _move_limit(run: Run, limit_at_s: float) -> Run:
+    """To a later time. A stop that was asked for goes on."""
+    if run.limit_at_s is None or limit_at_s <= run.limit_at_s + _LIMIT_JITTER_S:
+        return run
+    return replace(run, limit_at_s=limit_at_s)
 
 
 def _tick(run: Run, now_s: float) -> tuple[Run, list[Effect]]:

@@ -9,6 +9,7 @@ from headrace.core.events import (
     Ended,
     Event,
     Held,
+    LimitMoved,
     NodeFinding,
     NodeLost,
     Noted,
@@ -51,6 +52,8 @@ def _of_run(event: Event) -> str | None:
             return f"{state}: {detail}"
         case StopAsked(reason=reason):
             return f"asked to stop ({reason})"
+        case LimitMoved():
+            return "the batch system gives it more time"
         case Noted(level=level, text=text):
             return text if level == "info" else f"{level}: {text}"
         case _:

@@ -12,6 +12,7 @@ from headrace.core.events import (
     AttemptStarted,
     Ended,
     Entry,
+    LimitMoved,
     Metric,
     NodeSample,
     PhaseChanged,
@@ -199,6 +200,8 @@ class Follower:
                 self._detail = detail
             case Ended(state=state, detail=detail):
                 self._state, self._detail, self._ended_s = state, detail, entry.time_s
+            case LimitMoved(limit_s=limit_s):
+                self._limit_s = limit_s - (self._started_s or entry.time_s)
             case PhaseChanged(rank=rank, phase=phase, step=step):
                 self._heard_of(rank, step, entry.time_s, phase)
             case SessionEnded(rank=rank, step=step):

@@ -247,11 +247,20 @@ def scontrol(site: Site, arguments: Sequence[str]) -> None:
             for job in (one for name in rest[0].split(",") for one in named(jobs, name)):
                 job["held"] = verb == "hold"
     elif verb == "update":
-        fields = dict(word.split("=", 1) for word in rest)
-        least, _, most = fields["NumNodes"].partition("-")
-        with site.jobs() as jobs:
-            for job in named(jobs, fields["JobId"]):
+        update(site, {key.lower(): value for key, value in (word.split("=", 1) for word in rest)})
+
+
+def update(site: Site, fields: Mapping[str, str]) -> None:
+    """The number of nodes, or the time limit, also while it runs."""
+    with site.jobs() as jobs:
+        for job in named(jobs, fields["jobid"]):
+            if "numnodes" in fields:
+                least, _, most = fields["numnodes"].partition("-")
                 job |= {"nodes_min": int(least), "nodes_max": int(most or least)}
+            if "timelimit" in fields:
+                job["limit_s"] = seconds(fields["timelimit"])
+                if job["state"] == "RUNNING":
+                    job["end_s"] = job["start_s"] + job["limit_s"]
 
 
 def requeue(site: Site, name: str) -> None:

@@ -8,6 +8,7 @@ from headrace.core.records import replace
 from headrace.core.states import State
 from headrace.launch import supervisor
 from headrace.launch.supervisor import (
+    AskLimit,
     AskToStop,
     AttemptOver,
     DumpStacks,
@@ -16,6 +17,7 @@ from headrace.launch.supervisor import (
     Event,
     HeardNobody,
     KillRanks,
+    LimitIs,
     MemoryExceeded,
     NodeDead,
     NodeGone,
@@ -253,6 +255,32 @@ def test_the_time_limit_asks_speaking_ranks_early_and_silent_ones_at_the_limit()
     assert effects == [AskToStop("time", 100.0)]
     _, effects = drive(run, (85.0, RankDied(0, 0)), (85.0, RankDied(1, 0)), *both_ready(86.0))
     assert effects[-1] == End(State.TIMEOUT, 124, "stopped (time)")
+
+
+def test_before_the_time_limit_stops_a_run_it_is_asked_once_whether_it_still_holds() -> None:
+    run, _ = drive(running(limit_at_s=100.0, asks_limit=True), (1.0, RankSpoke(0, 1)))
+    assert supervisor.next_wake_s(run) == 65.0
+    run, effects = drive(run, (65.0, Tick()), (70.0, Tick()))
+    assert effects == [AskLimit()]
+    assert supervisor.next_wake_s(run) == 80.0
+    _, effects = drive(run, (80.0, Tick()))
+    assert effects == [AskToStop("time", 100.0)]
+
+
+def test_a_time_limit_that_was_put_off_is_asked_for_again_before_the_new_one() -> None:
+    run = running(limit_at_s=100.0, asks_limit=True)
+    run, effects = drive(run, (85.0, Tick()), (86.0, LimitIs(400.0)), (100.0, Tick()))
+    assert effects == [AskLimit()]
+    assert supervisor.next_wake_s(run) == 385.0
+    _, effects = drive(run, (385.0, Tick()), (386.0, LimitIs(400.5)), (400.0, Tick()))
+    assert effects == [AskLimit(), AskToStop("time", 410.0)]
+
+
+def test_more_time_comes_too_late_for_a_run_that_was_told_to_stop() -> None:
+    run, _ = drive(running(limit_at_s=100.0, asks_limit=True), (1.0, RankSpoke(0, 1)))
+    run, effects = drive(run, (80.0, Tick()), (81.0, LimitIs(400.0)), (100.0, Tick()))
+    assert effects == [AskToStop("time", 100.0), KillRanks(0.0)]
+    assert supervisor.next_wake_s(run) == 400.0
 
 
 def test_a_hang_dumps_stacks_first_then_ends_the_attempt() -> None:

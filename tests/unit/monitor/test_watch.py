@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.core.events import CheckpointSaved, Ended, RankExited, Staging
+from headrace.core.events import CheckpointSaved, Ended, LimitMoved, RankExited, Staging
 from headrace.core.look import format_seconds
 from headrace.core.rundir import EventWriter, RunDir
 from headrace.monitor.sentences import sentence
@@ -65,6 +65,17 @@ def test_a_follower_goes_on_where_it_stopped_reading(tmp_path: Path) -> None:
     assert (frame.state, frame.step, frame.total_steps) == ("COMPLETED", 60, 60)
     assert frame.losses[-27:] == tuple(loss_at(step) for step in range(34, 61))
     assert frame.ranks == Follower(done.root).frame(2e9).ranks
+
+
+def test_a_time_limit_that_was_put_off_is_the_one_that_is_shown(tmp_path: Path) -> None:
+    run = write_run(tmp_path, Story())
+    follower = Follower(run.root)
+    frame = follower.frame(2e9)
+    began_s = frame.now_s - frame.elapsed_s
+    EventWriter(run, "lead", now_s=lambda: frame.now_s).write(
+        LimitMoved(limit_s=began_s + 7200.0), attempt=1
+    )
+    assert follower.frame(2e9).limit_s == pytest.approx(7200.0)
 
 
 def test_events_are_told_in_words_and_what_every_rank_repeats_is_not() -> None:

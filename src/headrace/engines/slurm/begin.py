@@ -18,7 +18,7 @@ from headrace.core.states import State
 from headrace.engines.code import running_in, taken
 from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
-from headrace.engines.slurm import commands, grace
+from headrace.engines.slurm import commands, grace, time_limit
 from headrace.engines.slurm.call import Call, call
 from headrace.engines.slurm.errors import SlurmUnreachable
 from headrace.engines.slurm.facts import Facts, addresses, facts_of
@@ -86,7 +86,15 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | N
         attempt=attempt,
         given=given(spec, asked, facts, end_s=end_s, environ=environ),
     )
-    write_record(run.order, replace(order, furthest_step=so_far.furthest, no_progress=so_far.vain))
+    order = replace(
+        order,
+        furthest_step=so_far.furthest,
+        no_progress=so_far.vain,
+        limit_by=time_limit.asked_by(
+            job_id_of(environ), end_s=end_s, limit_s=order.time_limit_s, now_s=time.time()
+        ),
+    )
+    write_record(run.order, order)
     forget_stop(run, before_s=parse_time_s(job.get("StartTime", "")))
     sync_folder(run.root)
     write_event(run, "batch", Started(placed=placed), attempt=attempt)
