@@ -6,7 +6,6 @@ shared file system and what one squeue for all runs says; ``seeing`` says which 
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -195,10 +194,9 @@ class SlurmEngine:
                 code.take(spec.workdir, family_folder(runs, asked[0]), apart_from=runs)
             self._hand_over(batch, asked[0])
         except BaseException:
-            for one in asked:
-                shutil.rmtree(runs / one.run_id, ignore_errors=True)
-            shutil.rmtree(family_folder(runs, asked[0]), ignore_errors=True)
+            folders.discard(runs, asked)
             raise
+        folders.sweep_arrays(runs, self._setting.now_s())
         self._index.keep_number(number)
         self._index.put(map(self._fresh, asked))
         return _submitted(asked, notes)

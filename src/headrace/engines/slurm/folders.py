@@ -7,6 +7,7 @@ the user), ``batch`` (our programs in the job before and after the lead) and ``l
 import contextlib
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,9 +24,11 @@ from headrace.engines.local.submission import (
     read_submission,
     submission_file,
 )
+from headrace.engines.slurm.jobs import ARRAYS, family_folder
 
 _NUMBERS = ".numbers"
 _KEPT = 16
+_SEEN_EVERYWHERE_S = 3600.0
 
 
 def claim_number(runs: Path, least: int) -> int:
@@ -47,6 +50,26 @@ def claim_number(runs: Path, least: int) -> int:
                 (folder / str(old)).rmdir()
         return number
     raise AssertionError("numbers do not end")
+
+
+def discard(runs: Path, asked: Sequence[Submission]) -> None:
+    """Runs that Slurm did not take."""
+    for folder in {family_folder(runs, asked[0]), *(runs / one.run_id for one in asked)}:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_arrays(runs: Path, now_s: float) -> None:
+    """Remove what the elements of an array share, its copy of the code too, when the directories of
+    all of them have gone: without one, no element starts.
+
+    One that was made on another host lately may not be seen here yet.
+    """
+    with contextlib.suppress(OSError):
+        shared = _names(runs / ARRAYS)
+        needed = {name.rpartition("_")[0] for name in os.listdir(runs)}
+        for folder in (runs / ARRAYS / name for name in shared if name not in needed):
+            if now_s - folder.stat().st_mtime > _SEEN_EVERYWHERE_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def host_of(cluster: str) -> str:

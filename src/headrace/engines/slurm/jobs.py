@@ -11,6 +11,8 @@ from headrace.core.records import DecodeError, Record, read_record, write_record
 from headrace.engines.local.submission import Submission
 from headrace.spec.amounts import format_array
 
+ARRAYS = ".arrays"
+
 
 class SlurmJob(Record, frozen=True, kw_only=True):
     """``job_id``: of an array, that of the whole. ``cluster``: by its own name."""
@@ -21,8 +23,8 @@ class SlurmJob(Record, frozen=True, kw_only=True):
 
 
 def family_folder(runs: Path, asked: Submission) -> Path:
-    """Where what all elements share lies: ``slurm.json`` and ``batch.sh``."""
-    return runs / asked.run_id if asked.array_id is None else runs / ".arrays" / asked.array_id
+    """Where what all elements share lies: ``slurm.json``, ``batch.sh``, a copy of the code."""
+    return runs / asked.run_id if asked.array_id is None else runs / ARRAYS / asked.array_id
 
 
 def read_job(runs: Path, asked: Submission) -> SlurmJob | None:
