@@ -180,6 +180,18 @@ def test_the_job_file_counts_and_not_what_the_user_has_set_for_sbatch(site: Site
     assert [name for name in job["environ"] if name.startswith("SBATCH")] == ["SBATCH_WCKEY"]
 
 
+def test_a_partition_that_only_the_users_variable_names_is_the_one_that_is_looked_at(
+    site: Site,
+) -> None:
+    site.environ |= {"SBATCH_PARTITION": "short"}
+    notes = site.place().submit("true", time="8h").notes
+    assert any("short gives a run at most 10m" in note for note in notes), notes
+    assert any("would give it that" in note and "main" in note for note in notes), notes
+    site.environ |= {"SBATCH_PARTITION": "nowhere"}
+    with pytest.raises(HeadraceError, match="there is no partition nowhere"):
+        site.place().submit("true")
+
+
 def test_a_job_that_another_cluster_took_is_cancelled_there_and_no_job_here(site: Site) -> None:
     place = site.place()
     ours = place.submit("sleep", "60").id

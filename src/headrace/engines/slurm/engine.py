@@ -75,7 +75,7 @@ from headrace.engines.slurm.reservations import parse_reservations
 from headrace.engines.slurm.room import require_room
 from headrace.engines.slurm.script import Host, dependency_of, make_script
 from headrace.engines.slurm.shares import parse_shares
-from headrace.engines.slurm.variables import left_out, options_of
+from headrace.engines.slurm.variables import completed, left_out, options_of
 from headrace.engines.slurm.view import Run, View
 from headrace.schedule.capacity import Capacity
 from headrace.schedule.cluster import Reservation
@@ -169,6 +169,7 @@ class SlurmEngine:
         earlier = [one.submission for one in self._index.by_token(token)]
         if earlier:
             return _submitted(earlier, ())
+        spec = completed(spec, self._setting.environ)
         self._require_possible(spec)
         request, dependency = self._fitting_request(spec), self._dependency(spec)
         runs = self._setting.runs
@@ -305,6 +306,7 @@ class SlurmEngine:
 
     def dry_run(self, spec: JobSpec, *, who: Caller) -> Batch:
         """The script and the command, to the letter, but for the number that is not taken yet."""
+        spec = completed(spec, self._setting.environ)
         self._require_possible(spec)
         request, number = self._fitting_request(spec), self._index.last_number() + 1
         (element, *_) = elements_of(

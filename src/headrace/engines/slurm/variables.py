@@ -1,12 +1,17 @@
 """Which of the user's own SBATCH_ variables sbatch may see. Pure.
 
 sbatch(1) has them outrank what stands in the script, unseen; here the script counts. What it leaves
-open (SBATCH_ACCOUNT, SBATCH_WCKEY) they may still say.
+open (SBATCH_WCKEY) they may still say; what the job file has a field for (SBATCH_PARTITION) is
+taken for that, so that the run is checked against what it will get.
 """
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.spec.job import JobSpec
 
 _PREFIX = "SBATCH_"
 _OTHER_NAMES = {
@@ -31,6 +36,23 @@ _ONE_OF = (
     frozenset(("mem", "mem-per-cpu", "mem-per-gpu")),
 )
 """Ways to ask for the same thing."""
+
+
+_FIELDS = ("account", "partition", "qos", "reservation", "constraint")
+"""Of the job file: sbatch's options of the same name."""
+
+
+def completed(spec: "JobSpec", environ: Mapping[str, str]) -> "JobSpec":
+    """The job with what it leaves open and the user's variables say. What is no word is for sbatch
+    to refuse."""
+    said = {name: environ.get(f"{_PREFIX}{name.upper()}", "") for name in _FIELDS}
+    return spec.model_copy(
+        update={
+            name: value
+            for name, value in said.items()
+            if value.split() == [value] and getattr(spec, name) is None
+        }
+    )
 
 
 def options_of(script: str) -> dict[str, str]:

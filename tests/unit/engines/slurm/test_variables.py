@@ -7,7 +7,9 @@ import pytest
 
 from headrace.engines.slurm import commands
 from headrace.engines.slurm.call import passed_on
-from headrace.engines.slurm.variables import for_sbatch, left_out, options_of
+from headrace.engines.slurm.variables import completed, for_sbatch, left_out, options_of
+from headrace.spec import make, to_yaml
+from headrace.spec.load import read_submitted
 
 SCRIPT = """#!/bin/bash
 # gpt: written by headrace
@@ -36,6 +38,19 @@ def test_what_the_script_leaves_open_the_user_may_say_for_all_runs() -> None:
     theirs = {"SBATCH_WCKEY": "x", "SBATCH_PARTITION": "short", "SBATCH_MEM_PER_CPU": "4G"}
     assert for_sbatch(theirs | {"HOME": "/root"}, OPTIONS) == theirs
     assert left_out(theirs, OPTIONS) == ()
+
+
+def test_what_the_job_file_has_a_field_for_and_leaves_open_is_taken_for_that_field() -> None:
+    theirs = {"SBATCH_PARTITION": "short", "SBATCH_ACCOUNT": "lab1", "SBATCH_QOS": ""}
+    spec = make(name="gpt", command=("true",), cwd=Path("/home/ada"), account="lab2")
+    found = completed(spec, theirs)
+    assert (found.account, found.partition, found.qos) == ("lab2", "short", None)
+    assert read_submitted(to_yaml(found)) == found
+
+
+def test_a_variable_that_is_no_word_is_left_to_sbatch() -> None:
+    spec = make(name="gpt", command=("true",), cwd=Path("/home/ada"))
+    assert completed(spec, {"SBATCH_QOS": "two words"}) == spec
 
 
 @pytest.mark.parametrize(
