@@ -371,3 +371,19 @@ def test_a_run_whose_end_only_accounting_knows_waits_until_that_answers(
     assert [row.state for row in place.door.runs(ended=False)] == [State.RUNNING]
     real.rename(program)
     assert place.end(given.id)[0].state is State.UNKNOWN
+
+
+def test_a_run_that_accounting_knows_late_ends_as_it_says(site: Site) -> None:
+    place = site.place()
+    given = place.submit("sleep", "60")
+    place.until(given.id, State.RUNNING)
+    site.kill_batch()
+    jobs = site.slurm.folder / "jobs.json"
+    until(lambda: '"FAILED"' in jobs.read_text())
+    site.forget_jobs()
+    program = site.slurm.folder / "bin" / "sacct"
+    until(lambda: "does not know it yet" in place.row(given.id).reason)
+    assert [row.state for row in site.place().door.runs(ended=False)] == [State.RUNNING]
+    program.write_text("#!/bin/sh\necho '1|FAILED|1:0|Unknown|Unknown'\n")
+    (row,) = place.end(given.id)
+    assert (row.state, "Slurm says FAILED" in row.reason) == (State.FAILED, True)

@@ -248,6 +248,10 @@ class SessionEnded(Tagged, frozen=True, kw_only=True):
     loss: float | None
 
 
+class Missed(Tagged, frozen=True, kw_only=True):
+    """Its job has left the batch system's queue without a word, and accounting does not know it."""
+
+
 class LimitMoved(Tagged, frozen=True, kw_only=True):
     """The batch system gives the run more time: until ``limit_s``, since 1970."""
 
@@ -284,6 +288,7 @@ Event = (
     | Metered
     | StopAsked
     | LimitMoved
+    | Missed
     | StopAgreed
     | PhaseChanged
     | CheckpointSaved

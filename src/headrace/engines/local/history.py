@@ -39,8 +39,9 @@ class History(Record, frozen=True, kw_only=True):
     ``lead_time_s``: seconds that leads have used so far, the present one's open stretch left out.
     ``displaced``: why it was told to give its place back; ``displacements``: how often it did.
     ``nodes``: (min, max) that its user asked for later. ``stretches``: the places it held before
-    the present one, and when. ``vain_places``: places in a row before the present one that it lost
-    before an attempt began there.
+    the present one, and when. ``missed_s``: since when its job is known to nobody.
+    ``vain_places``: places in a row before the present one that it lost before an attempt began
+    there.
     """
 
     state: State = State.PENDING
@@ -62,6 +63,7 @@ class History(Record, frozen=True, kw_only=True):
     nodes: tuple[int, int] | None = None
     stretches: tuple[Stretch, ...] = ()
     energy_j: float | None = None
+    missed_s: float | None = None
     vain_places: int = 0
 
     @property
@@ -141,7 +143,10 @@ def _engine_event(history: History, entry: Entry) -> History:
                 placed_s=entry.time_s,
                 ended_s=None,
                 exit_code=None,
+                missed_s=None,
             )
+        case events.Missed():
+            return replace(history, missed_s=entry.time_s)
         case events.Metered(energy_j=energy_j):
             return replace(history, energy_j=energy_j)
         case events.Displaced():

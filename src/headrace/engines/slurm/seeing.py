@@ -48,7 +48,8 @@ class Seen(Record, frozen=True, kw_only=True):
     ask: bool = False
 
 
-UNHEARD = Seen(state=State.RUNNING, reason="has left Slurm's queue; accounting gives no answer")
+_LEFT = "has left Slurm's queue"
+UNHEARD = Seen(state=State.RUNNING, reason=f"{_LEFT}; accounting gives no answer")
 
 
 class Queue(Record, frozen=True, kw_only=True):
@@ -96,7 +97,7 @@ def see(
     if row is not None:
         said = in_words(row.reason)
         return _from_slurm(row.state, 1, said or _last_word(history), settled=settled)
-    return Seen(state=State.UNKNOWN, reason="has left Slurm's queue", ask=True)
+    return Seen(state=State.UNKNOWN, reason=_LEFT, ask=True)
 
 
 def _not_handed_over(asked: Submission, now_s: float, *, submits: bool | None) -> Seen:
@@ -132,8 +133,11 @@ def _from_slurm(state: str, exit_code: int, said: str, *, settled: bool) -> Seen
     return seen if settled else Seen(state=State.RUNNING, reason="is ending")
 
 
-def from_accounting(row: AccountingRow | None) -> Seen:
-    """Of a run that has left the queue."""
+def from_accounting(row: AccountingRow | None, *, missed_s: float) -> Seen:
+    """Of a run that has left the queue. ``missed_s``: for how long accounting has not known it:
+    what slurmctld tells slurmdbd may be late."""
+    if row is None and missed_s < SETTLES_S:
+        return Seen(state=State.RUNNING, reason=f"{_LEFT}; accounting does not know it yet")
     if row is None:
         return Seen(
             state=State.UNKNOWN,

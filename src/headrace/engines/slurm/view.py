@@ -1,9 +1,11 @@
 """The runs of one user on one cluster as they are now: from their files and one squeue."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.core.events import Event, Missed
 from headrace.core.process import boot_id, is_alive
 from headrace.core.records import replace
 from headrace.core.rundir import RunDir
@@ -118,7 +120,7 @@ class View:
         for run, seen in runs:
             if seen.ask and run.job is not None:
                 name = job_name(run.job, run.asked)
-                seen = from_accounting(told[name]) if name in told else UNHEARD
+                seen = self._told_of(run, told[name]) if name in told else UNHEARD
             found.append(self._settled(run, seen))
         over = (run for run in found if run.row.state.is_final and run.job is not None)
         self._index.put(map(_indexed, over))
@@ -144,17 +146,28 @@ class View:
         """With the state as it was seen; an end that only Slurm knows is written down."""
         history = run.history
         if seen.end is not None:
-            folder = RunDir(self._runs / run.asked.run_id)
-            attempt = max(folder.attempts(), default=0)
-            folders.write_event(
-                folder, "engine", seen.end, attempt=attempt, now_s=self._poller.now_s
-            )
+            self._write(run, seen.end)
             history = self._history(run.asked)
         row = replace(
             row_of(run.asked, history, reason=seen.reason, run_dir=Path(run.row.run_dir)),
             state=seen.state,
         )
         return Run(run.asked, history, run.job, run.queued, row)
+
+    def _told_of(self, run: Run, told: AccountingRow | None) -> Seen:
+        """That accounting does not know a run is written down, so that it is believed later."""
+        missed_s, now_s = math.inf, self._poller.now_s()
+        if told is None and self._accounting:
+            since_s = run.history.missed_s
+            missed_s = 0.0 if since_s is None else now_s - since_s
+            if since_s is None:
+                self._write(run, Missed())
+        return from_accounting(told, missed_s=missed_s)
+
+    def _write(self, run: Run, event: Event) -> None:
+        folder = RunDir(self._runs / run.asked.run_id)
+        attempt = max(folder.attempts(), default=0)
+        folders.write_event(folder, "engine", event, attempt=attempt, now_s=self._poller.now_s)
 
     def _told(self, gone: Iterable[Run]) -> dict[str, AccountingRow | None]:
         """What accounting says, by job, None where it knows nothing; without those for which it

@@ -106,7 +106,13 @@ def test_a_job_that_another_cluster_of_a_federation_took_has_not_ended() -> None
 def test_a_job_that_has_gone_without_a_word_is_asked_for_and_then_unknown() -> None:
     found = seen(None)
     assert (found.state, found.ask, found.end) == (State.UNKNOWN, True, None)
-    assert from_accounting(None).state is State.UNKNOWN
+    assert from_accounting(None, missed_s=3600.0).state is State.UNKNOWN
+
+
+def test_a_job_that_accounting_does_not_know_yet_is_waited_for() -> None:
+    found = from_accounting(None, missed_s=5.0)
+    assert (found.state, found.end) == (State.RUNNING, None)
+    assert "does not know it yet" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -126,7 +132,7 @@ def test_accounting_has_the_last_word_where_there_is_no_other(
     told = AccountingRow(
         job_id="4711", state=word, exit_code=code, signal=number, start_s=1.0, end_s=2.0
     )
-    found = from_accounting(told)
+    found = from_accounting(told, missed_s=0.0)
     assert found.end is not None
     assert (found.state, found.end.exit_code) == (state, exit_code)
 
