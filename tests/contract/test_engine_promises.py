@@ -151,10 +151,11 @@ def test_a_run_waits_for_another_to_end_well(place: Place) -> None:
     assert ended <= began
 
 
-def test_a_run_that_is_queued_again_by_its_user_goes_on_and_uses_up_no_restart(
+def test_a_run_that_is_queued_again_by_its_user_goes_on_whatever_restart_says_and_uses_up_none(
     place: Place,
 ) -> None:
-    given = place.submit(*GATE, nodes=2, ranks_per_node=1)
+    restart = {"max": 0, "on": ["node"]}
+    given = place.submit(*GATE, nodes=2, ranks_per_node=1, restart=restart)
     until(lambda: place.log(given.id).count("ready") == 2)
     assert "queued again" in place.door.requeue(given.id)[0].text
     until(lambda: place.log(given.id).count("ready") == 4, timeout_s=60.0)

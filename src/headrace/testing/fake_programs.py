@@ -251,12 +251,14 @@ def scontrol(site: Site, arguments: Sequence[str]) -> None:
 
 
 def update(site: Site, fields: Mapping[str, str]) -> None:
-    """The number of nodes, or the time limit, also while it runs."""
+    """The number of nodes; also while it runs the time limit, and whether it may be requeued."""
     with site.jobs() as jobs:
         for job in named(jobs, fields["jobid"]):
             if "numnodes" in fields:
                 least, _, most = fields["numnodes"].partition("-")
                 job |= {"nodes_min": int(least), "nodes_max": int(most or least)}
+            if "requeue" in fields:
+                job["requeue"] = fields["requeue"] == "1"
             if "timelimit" in fields:
                 job["limit_s"] = seconds(fields["timelimit"])
                 if job["state"] == "RUNNING":

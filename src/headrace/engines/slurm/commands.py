@@ -99,6 +99,10 @@ def requeue(job_id: str) -> list[str]:
     return ["scontrol", "requeue", job_id]
 
 
+def allow_requeue(job_id: str) -> list[str]:
+    return ["scontrol", "update", f"JobId={job_id}", "Requeue=1"]
+
+
 def update_nodes(job_id: str, nodes: tuple[int, int]) -> list[str]:
     least, most = nodes
     return ["scontrol", "update", f"JobId={job_id}", f"NumNodes={least}-{most}"]

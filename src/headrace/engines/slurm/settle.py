@@ -8,7 +8,8 @@ and what follows is said by Slurm alone: by its queue (``seeing``), or by starti
 | the lead's end                  | and Slurm says | then                                      |
 |---------------------------------|----------------|-------------------------------------------|
 | COMPLETED, FAILED, TIMEOUT, ... | anything       | it stands; the job ends with its exit code |
-| PREEMPTED                       | RUNNING        | requeue, if restart.on names the reason    |
+| PREEMPTED                       | RUNNING        | requeue, if restart.on names the reason,   |
+|                                 |                | or the user asked for it                   |
 | PREEMPTED                       | COMPLETING     | left to Slurm: it cancels, or requeues     |
 | none: it died, or lost a node   | RUNNING        | requeue within restart.max and restart.on  |
 | any of the last two             | RUNNING        | CANCELLED, if a cancel was asked for        |
@@ -18,6 +19,7 @@ further (``progress``), or when in none of three places an attempt began. Nodes 
 are excluded from the next place (``exclude``).
 """
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 
@@ -69,6 +71,8 @@ def settle(run: RunDir, asked: Submission, job_id: str, environ: Mapping[str, st
     if isinstance(event, Ended):
         return event.exit_code
     forget_stop(run)
+    if event.reason == "requeue" and not asked.restarts_max:
+        _allow_requeue(job_id)
     end = requeue(run, job_id, environ, excluded, attempt=attempt)
     if end is not None:
         write_event(run, "batch", end, attempt=attempt)
@@ -96,10 +100,10 @@ def decide(
     if why == "time" and "time" in asked.restart_on and history.lead_end is not None:
         return _after_time(asked, history, so_far)
     event = what_next(asked, history, so_far)
-    if isinstance(event, Requeued) and why == "requeue":
-        by = "" if stop is None else f" by {stop.by}"
-        return Requeued(reason=why, detail=f"stopped ({why}){by}")
-    return event
+    if why != "requeue" or (isinstance(event, Ended) and event.state == State.COMPLETED):
+        return event
+    by = "" if stop is None else f" by {stop.by}"
+    return Requeued(reason=why, detail=f"stopped ({why}){by}")
 
 
 def what_next(asked: Submission, history: History, so_far: Progress) -> Ended | Requeued | None:
@@ -198,6 +202,12 @@ def requeue(
         return None
     detail = f"Slurm would not queue it again: {problem}"
     return Ended(state=State.FAILED, exit_code=1, detail=detail)
+
+
+def _allow_requeue(job_id: str) -> None:
+    """Of one submitted with --no-requeue. A refusal shows when it is to be queued again."""
+    with contextlib.suppress(HeadraceError):
+        call(commands.allow_requeue(job_id))
 
 
 def is_theirs(job: Mapping[str, str], environ: Mapping[str, str]) -> bool:

@@ -65,6 +65,17 @@ def test_a_user_who_asked_for_a_requeue_is_named() -> None:
     assert event == Requeued(reason="requeue", detail="stopped (requeue) by ada")
 
 
+@pytest.mark.parametrize("lead_end", [PREEMPTED, None])
+def test_a_user_who_asked_for_a_requeue_gets_it_whatever_restart_on_names(
+    lead_end: Ended | None,
+) -> None:
+    stop = StopRequest(reason="requeue", by="ada")
+    asked = replace(ASKED, restart_on=(), restarts_max=0)
+    left = replace(LEFT, lead_end=lead_end)
+    event = decide(asked, left, "RUNNING", "requeue", stop, SO_FAR)
+    assert event == Requeued(reason="requeue", detail="stopped (requeue) by ada")
+
+
 def test_the_time_limit_queues_again_only_where_the_job_file_says_so() -> None:
     asked = replace(ASKED, restart_on=("time",))
     event = decide(asked, LEFT, "RUNNING", "time", None, SO_FAR)
