@@ -4,12 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.unit.control.rows import row
 
 from headrace.control.code import with_code
 from headrace.core.errors import Refused
-from headrace.core.states import State
 from headrace.engines.contract import RunRow, Submitted
-from headrace.schedule.request import Request
 from headrace.spec import JobSpec, make, read_submitted, to_yaml
 
 
@@ -83,31 +82,9 @@ def test_a_copy_goes_with_its_run_directory_and_with_a_submission_that_is_refuse
 def test_the_copy_of_a_run_that_waits_without_a_directory_stays(queue: Queue, folder: Path) -> None:
     first = queue.submit(folder, "a")
     (queue.runs / "job-1").rmdir()
-    queue.going = [waiting("job-1_3", "job-1")]
+    queue.going = [row("job-1_3", array_id="job-1")]
     queue.submit(folder, "b")
     assert first.workdir.exists()
     queue.going = []
     queue.submit(folder, "c")
     assert not first.workdir.exists()
-
-
-def waiting(run_id: str, array_id: str) -> RunRow:
-    request = Request(nodes_min=1, nodes_max=1, ranks_per_node=1, cpus_per_rank=1)
-    return RunRow(
-        id=run_id,
-        name="job",
-        user="ada",
-        state=State.PENDING,
-        reason="",
-        submitted_s=0.0,
-        started_s=None,
-        ended_s=None,
-        attempts=0,
-        restarts=0,
-        exit_code=None,
-        run_dir="",
-        request=request,
-        placed=(),
-        array_id=array_id,
-        priority=0,
-    )

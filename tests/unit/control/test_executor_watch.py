@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from tests.integration.site import until
+from tests.unit.control.rows import row
 
 from headrace.control.door import Door
 from headrace.control.executor.errors import (
@@ -22,7 +23,6 @@ from headrace.control.executor.watch import Watch
 from headrace.core.states import State
 from headrace.engines.contract import Acted, RunRow
 from headrace.launch.calls import outcomes_folder, write_error, write_value
-from headrace.schedule.request import Request
 
 
 class Table:
@@ -50,28 +50,6 @@ class Table:
 
 def _goes(state: tuple[State, str]) -> bool:
     return not state[0].is_final
-
-
-def row(run_id: str, state: State, reason: str) -> RunRow:
-    request = Request(nodes_min=1, nodes_max=1, ranks_per_node=1, cpus_per_rank=1)
-    return RunRow(
-        id=run_id,
-        name="fit",
-        user="ada",
-        state=state,
-        reason=reason,
-        submitted_s=0.0,
-        started_s=None,
-        ended_s=None,
-        attempts=0,
-        restarts=0,
-        exit_code=None,
-        run_dir="",
-        request=request,
-        placed=(),
-        array_id=None,
-        priority=0,
-    )
 
 
 class Desk:
