@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.data.cache.resolve import copies_of
+from headrace.data.cache.resolve import copies_of, source_of
 from headrace.data.dataset import Dataset
 from headrace.data.errors import NotADataset, NotIndexed
 from headrace.data.files import Place, check_there
@@ -24,11 +24,11 @@ def open(
     """Open a data set for reading; ``split`` offers a part of it, as fractions of its samples.
 
     ``place`` says where to read a file instead, for a copy of it; by itself it finds those that
-    were staged for the run. Raise ``DataNotFound``,
+    were staged for the run, and what a path of such a copy stands for. Raise ``DataNotFound``,
     ``NotADataset``, ``NotIndexed``, ``DataChanged``, ``DamagedData``, ``BatchesRefused`` (bad
     split), ``PackageMissing``.
     """
-    where = Path(path)
+    where = source_of(Path(path), environ)
     check_there(where)
     place = place or copies_of(where, environ)
     if where.is_file() and is_ours_at(where):

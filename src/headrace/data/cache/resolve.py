@@ -79,12 +79,28 @@ class Copies:
 
 def copies_of(path: Path, environ: Mapping[str, str] = os.environ) -> Copies | None:
     """Those that were staged for this run, of the source that ``path`` is or lies in."""
-    text = environ.get(VARIABLE)
-    if not text:
-        return None
     real = Path(os.path.realpath(path))
-    for source, root in json.loads(text).items():
+    for source, root in _staged(environ):
         near = Path(os.path.realpath(source))
         if real == near or near in real.parents:
-            return Copies(near, Path(root), real, environ)
+            return Copies(near, root, real, environ)
     return None
+
+
+def source_of(path: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """What ``path`` is a copy of, if it was staged for this run and its source is there; else
+    ``path``. A copy has no index of its own, and nothing to be compared with."""
+    real = Path(os.path.realpath(path))
+    for source, root in _staged(environ):
+        tree = Path(os.path.realpath(root / "tree"))
+        if real == tree or tree in real.parents:
+            origin = Path(source)
+            origin = origin / real.relative_to(tree) if origin.is_dir() else origin
+            return origin if origin.exists() else path
+    return path
+
+
+def _staged(environ: Mapping[str, str]) -> list[tuple[str, Path]]:
+    """(source, ``CachedSet.root`` of its copies)."""
+    text = environ.get(VARIABLE)
+    return [(source, Path(root)) for source, root in json.loads(text).items()] if text else []

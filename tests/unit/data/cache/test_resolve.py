@@ -52,6 +52,29 @@ def test_a_data_set_is_read_from_its_copy(corpus: Path, tmp_path: Path, alone: b
     assert (opened.read(every) == plain.read(every)).all()
 
 
+@pytest.mark.parametrize("inside", ["", "lines.jsonl"])
+def test_the_path_of_a_copy_is_as_good_as_that_of_its_source(tmp_path: Path, inside: str) -> None:
+    folder = tmp_path / "lines"
+    folder.mkdir()
+    (folder / "lines.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
+    source = folder / inside
+    found, environ = staged(source, tmp_path / "node")
+    environ |= {"HOME": str(tmp_path)}
+    data.index_path(source)
+    assert found.tree is not None
+    for path in (Path(found.tree), source):
+        opened = data.open(path, environ=environ)
+        assert [one["n"] for one in opened.read(np.arange(2))] == [1, 2]
+        assert read_paths(opened) == {Path(found.root or "") / "tree" / "lines.jsonl"}
+
+
+def test_a_copy_whose_source_has_gone_is_opened_as_it_is(corpus: Path, tmp_path: Path) -> None:
+    found, environ = staged(corpus / "train.tokens", tmp_path / "node")
+    (corpus / "train.tokens").unlink()
+    assert found.tree is not None
+    assert read_paths(data.open(found.tree, environ=environ)) == {Path(found.tree)}
+
+
 def test_a_source_that_changed_since_is_read_itself(corpus: Path, tmp_path: Path) -> None:
     file = corpus / "train.tokens"
     _, environ = staged(corpus, tmp_path / "node")
