@@ -15,7 +15,9 @@ from tests.integration.site import until
 from headrace.control.cluster import cluster_door
 from headrace.core.errors import HeadraceError
 from headrace.core.events import CheckpointSaved, Requeued
+from headrace.core.order import Order
 from headrace.core.process import boot_id
+from headrace.core.records import read_record
 from headrace.core.rundir import EventWriter
 from headrace.core.states import State
 from headrace.engines.contract import Batch
@@ -319,6 +321,18 @@ def test_a_requeue_that_is_asked_for_while_python_loads_is_one(site: Site) -> No
     assert row.state is State.COMPLETED
     told = [entry.event for _, entry in place.events(given.id)]
     assert [event.reason for event in told if isinstance(event, Requeued)] == ["requeue"]
+
+
+def test_a_time_limit_that_was_put_off_while_the_run_waited_is_its_limit(site: Site) -> None:
+    place = site.place()
+    first = place.submit("sleep", "60", nodes=2, ranks_per_node=2).id
+    later = place.submit("true", nodes=2, time="5s", after={"any": [first]}).id
+    update = [str(site.slurm.folder / "bin/scontrol"), "update", "JobId=2", "TimeLimit=10"]
+    subprocess.run(update, check=True)
+    place.door.cancel(first, now=True)
+    place.until(later, State.COMPLETED)
+    order = read_record(place.folder_of(later).order, Order)
+    assert order.time_limit_s == pytest.approx(600.0 - 20.0, abs=8.0)
 
 
 @pytest.mark.slow

@@ -388,7 +388,8 @@ def show_job(site: Site, rest: Sequence[str]) -> None:
             f"JobState={job['state']} Reason={job['reason']} Requeue={int(job['requeue'])} "
             f"Dependency={job['dependency'] or '(null)'} "
             f"Restarts={job['restarts']} StartTime={moment(job['start_s'])} "
-            f"EndTime={moment(job['end_s'])} Partition=main NodeList={','.join(job['nodes'])} "
+            f"EndTime={moment(job['end_s'])} TimeLimit={limit(job['limit_s'])} "
+            f"Partition=main NodeList={','.join(job['nodes'])} "
             f"NumNodes={len(job['nodes']) or job['nodes_min']} "
             f"{tres}=cpu={job['cpus'] * job['nodes_min']},node={job['nodes_min']} Comment="
         )

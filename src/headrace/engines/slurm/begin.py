@@ -79,7 +79,7 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | N
     end_s = parse_time_s(job.get("EndTime", ""))
     order = make_order(
         spec,
-        asked,
+        replace(asked, limit_s=time_limit.still_asked(asked.limit_s, job)),
         history,
         placed=placed,
         run=run,

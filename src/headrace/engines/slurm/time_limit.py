@@ -1,17 +1,19 @@
-"""The time limit of a job, which ``scontrol update`` may put off while it runs.
+"""The time limit of a job, which ``scontrol update`` may put off while it waits or runs.
 
 ``python -m headrace.engines.slurm.time_limit JOB_ID LEAD_S`` asks slurmctld once, and prints until
 when the lead may go on, in seconds since 1970: until ``LEAD_S`` before the job ends. It prints
 nothing where Slurm gives no answer.
 """
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 
 from headrace.core.errors import HeadraceError
 from headrace.engines.slurm import commands
 from headrace.engines.slurm.call import call
-from headrace.engines.slurm.rows import parse_fields, parse_time_s
+from headrace.engines.slurm.grace import time_option
+from headrace.engines.slurm.rows import parse_fields, parse_limit_s, parse_time_s
 
 _TIMEOUT_S = 10.0
 
@@ -28,6 +30,15 @@ def asked_by(
     lead_s = max(0.0, end_s - now_s - limit_s)
     module = ("-m", "headrace.engines.slurm.time_limit")
     return (sys.executable, *module, job_id, f"{lead_s:.3f}")
+
+
+def still_asked(asked_s: float | None, job: Mapping[str, str]) -> float | None:
+    """What the job file asks for; None where its job has been given more since. Pure."""
+    given = job.get("TimeLimit")
+    if asked_s is None or given is None:
+        return asked_s
+    given_s = parse_limit_s(given) or math.inf
+    return asked_s if given_s <= (parse_limit_s(time_option(asked_s, None)) or 0.0) else None
 
 
 def limit_of(job: Mapping[str, str], lead_s: float) -> float | None:

@@ -29,6 +29,23 @@ def test_an_end_that_was_put_off_moves_the_limit_as_far() -> None:
     assert time_limit.limit_of(later, lead_s(3600.0)) == BEGAN_S + 7200.0
 
 
+@pytest.mark.parametrize(
+    ("given", "asked_s"),
+    [
+        ("04:01:00", 14_400.0),  # as it was handed over, with the lead's 20 s
+        ("03:00:00", 14_400.0),
+        ("1-00:00:00", None),
+        ("UNLIMITED", None),
+    ],
+)
+def test_what_the_job_file_asks_for_holds_no_more_when_the_job_has_been_given_more(
+    given: str, asked_s: float | None
+) -> None:
+    assert time_limit.still_asked(14_400.0, {"TimeLimit": given}) == asked_s
+    assert time_limit.still_asked(None, {"TimeLimit": given}) is None
+    assert time_limit.still_asked(14_400.0, {}) == 14_400.0
+
+
 def test_a_job_without_an_end_is_not_asked_for_and_gives_no_answer() -> None:
     assert time_limit.asked_by("4711", end_s=None, limit_s=60.0, now_s=0.0) == ()
     assert time_limit.limit_of({"EndTime": "Unknown"}, 20.0) is None
