@@ -57,6 +57,9 @@ def run(
         bool | None,
         typer.Option("--snapshot/--no-snapshot", help="Run a copy of the code as it is now."),
     ] = None,
+    stage_python: Annotated[
+        Text, _flag("stage_python", "Nodes import from a copy of your venv: nvme or memory.")
+    ] = None,
     modules: Annotated[Texts, _flag("modules", "Environment modules: a,b; repeatable.")] = None,
     setup: Annotated[Text, _flag("setup", "Shell text that runs once a node before.")] = None,
     env: Annotated[Texts, _flag("env", "NAME=VALUE for the ranks; may be repeated.")] = None,
@@ -126,6 +129,7 @@ _PLAIN = (
         "framework",
         "workdir",
         "snapshot",
+        "stage_python",
         "setup",
         "secrets",
         "array",

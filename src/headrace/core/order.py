@@ -64,6 +64,19 @@ class DataPlace(Record, frozen=True, kw_only=True):
     tier: str | None = None
 
 
+class PythonPlace(Record, frozen=True, kw_only=True):
+    """A Python environment, packed into the file ``archive``; it takes ``size_bytes`` on a disk.
+
+    ``names``: all the ways it is called, its whole path first; one as a command has it may be
+    relative. ``tier``: where nodes unpack it before ranks start.
+    """
+
+    names: tuple[str, ...]
+    archive: str
+    size_bytes: int
+    tier: str
+
+
 class Order(Record, frozen=True, kw_only=True):
     """Everything a lead needs.
 
@@ -99,6 +112,7 @@ class Order(Record, frozen=True, kw_only=True):
     session: SessionSettings
     setup: str | None
     data: tuple[DataPlace, ...] = ()
+    python: PythonPlace | None = None
     time_limit_s: float | None
     time_used_s: float
     stop_grace_s: float

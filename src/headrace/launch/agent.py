@@ -328,10 +328,9 @@ class Agent:
         self, argv: tuple[str, ...], place: RankPlace, own: Mapping[str, str] | None = None
     ) -> Rank:
         assert self._launch is not None
-        environment = own or before.data_environment(
-            self._order.data,
-            self._staged,
-            rank_environment(
+        environment = own
+        if environment is None:
+            theirs = rank_environment(
                 order=self._order,
                 placement=self._launch.placement,
                 place=place,
@@ -341,8 +340,8 @@ class Agent:
                 submitter={**self._network, **self._submitter()},
                 found=None if self._found is None else self._found.environment,
             )
-            | self._memory,
-        )
+            theirs |= self._memory
+            argv, environment = before.near(self._order, self._staged, argv, theirs)
         started = ranks.start(
             argv, place=place, environment=environment, workdir=self._order.workdir
         )

@@ -1,7 +1,9 @@
-"""What runs on a node before its ranks: data is brought near, then the job's own setup."""
+"""What runs on a node before its ranks: their Python and data are brought near, then the job's own
+setup."""
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,6 +17,7 @@ RANK = -1
 """In place of a rank's number, in the log."""
 
 _CACHE_VARIABLES = ("HEADRACE_CACHE", "HEADRACE_CACHE_MEMORY", "HEADRACE_CACHE_LIMIT")
+_PYTHON_VARIABLES = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 
 class Step(NamedTuple):
@@ -28,14 +31,42 @@ class Step(NamedTuple):
 def steps(run: RunDir, order: Order, node: str, submitter: Mapping[str, str]) -> list[Step]:
     """In order. Staging runs on our own Python; where copies go, the user says."""
     found = []
-    if any(source.tier for source in order.data):
-        asked = {**submitter, **order.env}
-        own = {name: asked[name] for name in _CACHE_VARIABLES if name in asked}
-        argv = (sys.executable, "-m", "headrace.launch.staging", str(run.root), node)
-        found.append(Step("staging of data", argv, {**os.environ, **own, "HEADRACE_NODE": node}))
+    asked = {**submitter, **order.env}
+    own = {name: asked[name] for name in _CACHE_VARIABLES if name in asked}
+    staged = {
+        "Python": ("near_python", order.python is not None),
+        "data": ("staging", any(source.tier for source in order.data)),
+    }
+    for what, (module, wanted) in staged.items():
+        if wanted:
+            argv = (sys.executable, "-m", f"headrace.launch.{module}", str(run.root), node)
+            environment = {**os.environ, **own, "HEADRACE_NODE": node}
+            found.append(Step(f"staging of {what}", argv, environment))
     if order.setup is not None:
         found.append(Step("setup", ("/bin/bash", "-c", order.setup)))
     return found
+
+
+def near(
+    order: Order, staged: Sequence[Staged], argv: Sequence[str], environment: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """How a rank is started beside what was brought near. Pure."""
+    environment = data_environment(order.data, staged, environment)
+    python = order.python
+    tree = next((one.tree for one in staged if python and one.source == python.names[0]), None)
+    if python is None or tree is None:
+        return tuple(argv), environment
+    names = "|".join(map(re.escape, sorted(python.names, key=len, reverse=True)))
+    in_bin = re.compile(rf"(?<![\w./~-])(?:{names})(?=/bin/)")
+    moved = {
+        name: os.pathsep.join(
+            re.sub(rf"^(?:{names})(?=/|$)", lambda _: tree, part)
+            for part in environment[name].split(os.pathsep)
+        )
+        for name in _PYTHON_VARIABLES
+        if name in environment
+    }
+    return tuple(in_bin.sub(lambda _: tree, word) for word in argv), environment | moved
 
 
 def data_environment(
@@ -54,7 +85,8 @@ def data_environment(
     trees = [one.source in near and near[one.source].tree for one in data]
     paths = [tree or one.source for tree, one in zip(trees, data, strict=True)]
     found = {f"HEADRACE_DATA_{number}": path for number, path in enumerate(paths)}
-    roots = {one.source: one.root for one in staged if one.root is not None}
+    sources = {one.source for one in data}
+    roots = {one.source: one.root for one in staged if one.root and one.source in sources}
     if roots:
         found["HEADRACE_STAGED"] = encode(roots).decode()
         found["APPTAINER_BIND"] = ",".join(

@@ -28,7 +28,7 @@ _TELL_S = 2.0
 _STOPPED = 128 + signal.SIGTERM
 
 
-class _Teller:
+class Teller:
     """To the agent and to the log, but not too often."""
 
     def __init__(self, node: str, place: DataPlace, channel: int) -> None:
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     try:
         for place in order.data:
             if place.tier is not None:
-                teller = _Teller(node, place, channel)
+                teller = Teller(node, place, channel)
                 source = Path(place.source)
                 stager = stage.Stager(place.tier, user=user, node=node, say=teller.progress)
                 in_parts = find_index(source, os.environ) is not None

@@ -275,6 +275,16 @@ class JobSpec(Part):
             examples=["true"],
         ),
     ] = False
+    stage_python: Annotated[
+        str | None,
+        BeforeValidator(forms.words(forms.STAGE_WORDS, "a tier")),
+        Field(
+            title="tier",
+            description="Where each node of a cluster gets a copy of your venv or conda "
+            "environment, for its ranks to import from.",
+            examples=["nvme", "memory"],
+        ),
+    ] = None
     modules: Annotated[
         tuple[Annotated[str, _Token], ...],
         _List,

@@ -14,7 +14,12 @@ from headrace.spec.job import FRAMEWORKS, JobSpec
 from headrace.spec.origin import WRITTEN
 from headrace.spec.parts import Every, GpuRequest, NodeRange, Until
 
-_WORDS = {"framework": FRAMEWORKS, "restart.on": RESTART_WORDS, "data[].stage": STAGE_WORDS}
+_WORDS = {
+    "framework": FRAMEWORKS,
+    "restart.on": RESTART_WORDS,
+    "data[].stage": STAGE_WORDS,
+    "stage_python": STAGE_WORDS,
+}
 _DEFAULTS = {
     "name": "from the program",
     "interpreter": "the script's `#!` line",

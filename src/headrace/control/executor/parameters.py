@@ -16,7 +16,7 @@ JOB_FIELDS = (
     *("name", "framework", "nodes", "gpus_per_node", "ranks_per_node", "cpus_per_rank", "memory"),
     *("time", "account", "partition", "qos", "reservation", "constraint", "priority", "workdir"),
     *("modules", "setup", "env", "secrets", "image", "data", "checkpoint", "restart", "after"),
-    *("slurm", "train"),
+    *("slurm", "train", "stage_python"),
 )
 PARALLELISM = "array_parallelism"
 

@@ -137,6 +137,8 @@ def notes_on(spec: "JobSpec") -> tuple[str, ...]:
     if spec.slurm.sbatch:
         options = ", ".join(sorted(spec.slurm.sbatch))
         notes.append(f"slurm.sbatch ({options}) is for Slurm and has no meaning here")
+    if spec.stage_python is not None:
+        notes.append("stage_python is for Slurm; here ranks import from the environment itself")
     if spec.script_semantics and spec.nodes.max > 1:
         notes.append("a batch script runs once, on the first of its nodes, as under Slurm")
     return tuple(notes)

@@ -30,6 +30,8 @@ def require_possible(spec: "JobSpec", facts: Facts) -> None:
     refusal = refusal_of(spec)
     if spec.image is not None and refusal is not None:
         raise NotOnSlurm("image", spec.image, why=refusal.why, remedy=refusal.remedy)
+    if spec.stage_python is not None:
+        _require_own_python(spec, spec.stage_python)
     if spec.framework not in _FRAMEWORKS:
         raise NotOnSlurm(
             "framework",
@@ -40,6 +42,17 @@ def require_possible(spec: "JobSpec", facts: Facts) -> None:
     highest = max(indices_of(spec), default=-1)
     if highest >= facts.max_array_size:
         raise ArrayTooLarge(highest, facts.max_array_size)
+
+
+def _require_own_python(spec: "JobSpec", tier: str) -> None:
+    field = "stage_python"
+    if spec.image is not None:
+        why, remedy = "the Python of an image is in its one file already", f"remove {field}"
+        raise NotOnSlurm(field, tier, why=why, remedy=remedy)
+    if spec.script_semantics or spec.framework == "mpi":
+        why = "srun starts these ranks itself, on nodes where nothing of ours unpacks a copy"
+        remedy = f"remove {field}, or name the program by run: in place of a script or mpi"
+        raise NotOnSlurm(field, tier, why=why, remedy=remedy)
 
 
 def needs_pyxis(spec: "JobSpec") -> bool:

@@ -20,6 +20,7 @@ from headrace.engines.local.history import History
 from headrace.engines.local.submission import Submission
 from headrace.engines.slurm import commands, grace, time_limit
 from headrace.engines.slurm.call import Call, call
+from headrace.engines.slurm.copies import python_of
 from headrace.engines.slurm.errors import SlurmUnreachable
 from headrace.engines.slurm.facts import Facts, addresses, facts_of
 from headrace.engines.slurm.folders import (
@@ -88,6 +89,7 @@ def begin(run: RunDir, asked: Submission, environ: Mapping[str, str]) -> int | N
     )
     order = replace(
         order,
+        python=python_of(family_folder(run.root.parent, asked)),
         furthest_step=so_far.furthest,
         no_progress=so_far.vain,
         limit_by=time_limit.asked_by(

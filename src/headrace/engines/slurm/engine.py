@@ -18,7 +18,6 @@ from headrace.core.process import identify
 from headrace.core.records import write_record
 from headrace.core.rundir import RunDir
 from headrace.core.states import State
-from headrace.engines import code
 from headrace.engines.contract import (
     Acted,
     Batch,
@@ -36,7 +35,7 @@ from headrace.engines.local.index import Index, Indexed
 from headrace.engines.local.rows import row_of
 from headrace.engines.local.submission import Submission, commit
 from headrace.engines.local.usage import Holding, spent
-from headrace.engines.slurm import commands, folders
+from headrace.engines.slurm import commands, copies, folders
 from headrace.engines.slurm.asking import (
     REFUSED_FIELDS,
     as_handed_over,
@@ -173,6 +172,7 @@ class SlurmEngine:
         self._require_possible(spec)
         request, dependency = self._fitting_request(spec), self._dependency(spec)
         runs = self._setting.runs
+        python, packed = copies.pack_python(spec, environment, runs)
         number = folders.claim_number(runs, self._index.last_number())
         elements = elements_of(
             spec,
@@ -191,8 +191,7 @@ class SlurmEngine:
         notes = (*self._notes(spec), *batch.notes)  # while the latest of its name are earlier ones
         commit(runs, elements, environment, script)
         try:
-            if spec.snapshot:
-                code.take(spec.workdir, family_folder(runs, asked[0]), apart_from=runs)
+            copies.take(spec, family_folder(runs, asked[0]), runs=runs, python=python)
             self._hand_over(batch, asked[0])
         except BaseException:
             folders.discard(runs, asked)
@@ -200,7 +199,7 @@ class SlurmEngine:
         folders.sweep_arrays(runs, self._setting.now_s())
         self._index.keep_number(number)
         self._index.put(map(self._fresh, asked))
-        return _submitted(asked, notes)
+        return _submitted(asked, (*notes, *packed))
 
     def _notes(self, spec: JobSpec) -> tuple[str, ...]:
         """With what earlier runs of its name have shown, those that have begun."""
