@@ -31,9 +31,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(venv: Path, tmp_path: Path) -> PythonPlace:
     spec = make(cwd=venv.parent, run="venv/bin/show", stage_python="nvme")
-    packed = pack(spec, {"PATH": "/usr/bin"}, tmp_path / "runs")
-    assert packed is not None
-    return packed
+    return pack(spec, "nvme", {"PATH": "/usr/bin"}, tmp_path / "runs")
 
 
 def run(

@@ -41,7 +41,7 @@ KEPT_S = 14 * 86400.0
 _IN_BIN = re.compile(r"[^\s'\"=;&|(){}<>:]+(?=/bin/)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GIB = 1 << 30
-_COPY_BYTES = 1 << 20
+_BUFFER_BYTES = 4 << 20
 
 
 class NoEnvironment(Refused):
@@ -79,10 +79,8 @@ class Environment(NamedTuple):
     named: str | None
 
 
-def pack(spec: "JobSpec", environ: Mapping[str, str], runs: Path) -> PythonPlace | None:
-    """None where the job asks for no copy. Raise ``NoEnvironment``, ``NotPacked``."""
-    if spec.stage_python is None:
-        return None
+def pack(spec: "JobSpec", tier: str, environ: Mapping[str, str], runs: Path) -> PythonPlace:
+    """For nodes to unpack to ``tier``. Raise ``NoEnvironment``, ``NotPacked``."""
     prefix, named = find(spec, environ)
     real, folder = os.path.realpath(prefix), runs / ".python"
     try:
@@ -102,7 +100,7 @@ def pack(spec: "JobSpec", environ: Mapping[str, str], runs: Path) -> PythonPlace
         names=tuple(dict.fromkeys(name for name in (prefix, real, named) if name)),
         archive=str(archive),
         size_bytes=size_bytes,
-        tier=spec.stage_python,
+        tier=tier,
     )
 
 
@@ -169,13 +167,13 @@ def _write(prefix: str, archive: Path, digest: str, size_bytes: int) -> None:
         raise OSError(errno.ENOSPC, f"it takes {size_bytes / _GIB:.2f} GiB")
     part = archive.with_suffix(".part")
     try:
-        with tarfile.open(part, "w", copybufsize=_COPY_BYTES) as tar:
+        with part.open("wb", _BUFFER_BYTES) as file, tarfile.open(fileobj=file, mode="w") as tar:
             for name, _ in _entries(prefix):
                 tar.add(os.path.join(prefix, name), name, recursive=False, filter=_plain)
         if _state(prefix)[0] != digest:
             raise NotPacked(prefix, "it changed meanwhile")
-        with part.open("rb") as file:
-            os.fsync(file)
+        with part.open("rb") as whole:
+            os.fsync(whole)
         part.rename(archive)
     finally:
         with contextlib.suppress(OSError):

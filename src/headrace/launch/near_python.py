@@ -41,6 +41,7 @@ from headrace.launch.rank import CHANNEL_VARIABLE
 from headrace.launch.staging import Teller
 
 _SCRIPT_MAX_BYTES, _SHEBANG_MAX_BYTES = 1 << 20, 127
+_BUFFER_BYTES = 4 << 20
 _GIB = 1 << 30
 
 
@@ -139,10 +140,9 @@ def _unpack(place: PythonPlace, new: Path, tree: Path, say: Callable[[Progress],
             say(Progress(member.offset, place.size_bytes))
             yield member
 
-    with open(place.archive, "rb") as file, tarfile.open(fileobj=file) as tar:
+    with open(place.archive, "rb", _BUFFER_BYTES) as file, tarfile.open(fileobj=file) as tar:
         if os.fstat(file.fileno()).st_uid != os.getuid():
             raise PermissionError(f"{place.archive} is another user's")
-        tar.copybufsize = 1 << 20
         tar.extraction_filter = lambda member, path: member
         tar.extractall(new / "tree", members(tar))
     for script in (new / "tree/bin").iterdir():

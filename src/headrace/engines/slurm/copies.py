@@ -22,7 +22,7 @@ def pack_python(
         return None, ()
     from headrace.engines.packed_python import pack
 
-    packed = pack(spec, environment, runs)
+    packed = pack(spec, spec.stage_python, environment, runs)
     size = f"{packed.size_bytes / _GIB:.2f} GiB"
     return packed, (f"nodes get a copy of {packed.names[0]} as it is now, {size}",)
 
