@@ -1,5 +1,6 @@
 """Ranks that import from a copy of their environment: a real venv, real leads, agents and ranks."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from tests.integration.launched import Launched
+from tests.integration.site import until
 
-from headrace.core.events import Staged
+from headrace.core.events import Staged, Staging
 from headrace.core.order import PythonPlace
+from headrace.data.cache.folder import open_folder
+from headrace.data.cache.owner import owned, this_process
 from headrace.engines.packed_python import pack
 from headrace.spec import make
 
@@ -80,3 +84,17 @@ def test_a_run_goes_on_without_its_archive(
     _, log = run(launch, place, "show")
     assert log.count(f"prefix {place.names[0]} ") == 2
     assert log.count("No such file or directory") == 2
+
+
+def test_a_run_is_cancelled_at_once_while_it_waits_for_the_copy_of_another(
+    launch: Callable[..., Launched], place: PythonPlace, tmp_path: Path
+) -> None:
+    home = open_folder(tmp_path / "nvme").root / "python"
+    home.mkdir()
+    with owned(home, this_process("other-7")):
+        found = launch("true", python=place, env={"HEADRACE_CACHE": str(tmp_path / "nvme")})
+        until(lambda: len(found.events_of(Staging)) >= 2)
+        assert {event.waits_for for event in found.events_of(Staging)} == {"other-7"}
+        found.lead.send_signal(signal.SIGTERM)
+        assert found.end(20.0).state == "CANCELLED"
+    assert found.left() == []
