@@ -39,6 +39,7 @@ KEPT_S = 14 * 86400.0
 """An archive that nothing has used for so long makes room for a new one."""
 
 _IN_BIN = re.compile(r"[^\s'\"=;&|(){}<>:]+(?=/bin/)")
+_OTHERS = ("envs", "pkgs")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GIB = 1 << 30
 _BUFFER_BYTES = 4 << 20
@@ -138,8 +139,12 @@ def _state(prefix: str) -> tuple[str, int]:
 
 
 def _entries(prefix: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Folders, files and links below ``prefix`` in a fixed order; links are not followed."""
+    """Folders, files and links below ``prefix`` in a fixed order; links are not followed. Conda's
+    first environment holds all others, and all packages once more: they stay where they are."""
+    others = _OTHERS if os.path.exists(os.path.join(prefix, "conda-meta")) else ()
     for folder, folders, files in os.walk(prefix, onerror=_raise):
+        if folder == prefix:
+            folders[:] = set(folders).difference(others)
         folders.sort()
         for name in sorted([*folders, *files]):
             path = os.path.join(folder, name)

@@ -98,6 +98,15 @@ def test_an_environment_is_packed_once_for_each_of_its_states(venv: Path) -> Non
         assert "lib/python3.12/site-packages/__pycache__/net.pyc" in tar.getnames()
 
 
+def test_the_base_environment_of_conda_goes_without_the_others_that_it_holds(venv: Path) -> None:
+    for name in ("conda-meta", "envs/other/bin", "pkgs/torch", "lib/pkgs"):
+        (venv / name).mkdir(parents=True)
+    with tarfile.open(packed(venv).archive) as tar:
+        tops = {name.split("/")[0] for name in tar.getnames()}
+        assert tops == {"bin", "conda-meta", "lib", "lib64", "pyvenv.cfg"}
+        assert "lib/pkgs" in tar.getnames()
+
+
 def test_all_names_of_an_environment_are_kept(venv: Path, tmp_path: Path) -> None:
     other = tmp_path / "linked"
     other.symlink_to(venv.parent)
