@@ -58,16 +58,19 @@ def export_model(
     written: list[str] = []
     reader = CheckpointReader(path)
     prefix = _prefix(reader.manifest, path, model)
+    stored_as = {name: name for name in reader.manifest.tensors} | reader.manifest.aliases
+    kept: dict[str, str] = {}  # stored, perhaps as part of another model -> its first name in this
+    tied: dict[str, str] = {}
+    for name, stored in stored_as.items():
+        if name.startswith(prefix):
+            short = name.removeprefix(prefix)
+            first = kept.setdefault(stored, short)
+            if first != short:
+                tied[short] = first
     origins = [
-        _as_type(replace(origin_of(reader, name), name=name.removeprefix(prefix)), dtype)
-        for name in reader.manifest.tensors
-        if name.startswith(prefix)
+        _as_type(replace(origin_of(reader, stored), name=name), dtype)
+        for stored, name in kept.items()
     ]
-    tied = {
-        alias.removeprefix(prefix): stored.removeprefix(prefix)
-        for alias, stored in reader.manifest.aliases.items()
-        if alias.startswith(prefix)
-    }
     tell = counted(report, sum(origin.size_bytes for origin in origins))
     groups = grouped(origins, file_bytes)
     write_folder(out, lambda folder: written.extend(_write_model(folder, groups, tied, tell)))

@@ -82,9 +82,12 @@ def find(
 
 
 def _load_start(path: Path, group: Group, layout: Layout) -> checkpoint.Loaded:
-    """``path``, or the newest checkpoint in it, on all ranks."""
-    inside = committed(path) if step_of(path) is None else []
-    path = inside[0] if inside else path
+    """``path``, or the newest checkpoint in it that rank 0 sees: another run may be saving there,
+    and its ranks must not choose each for itself."""
+    if step_of(path) is None:
+        inside = committed(path) if group.rank == 0 else []
+        step = group.from_first(step_of(inside[0]) or 0 if inside else _NONE)
+        path = path if step == _NONE else path / step_name(step)
     loaded, reason = _load(path, layout)
     if group.lowest_rank(not path.is_dir()) is not None:
         raise CheckpointNotFound(path)

@@ -180,6 +180,8 @@ def _pack(value: object, path: str, tensors: Tensors) -> object:
         case None | bool() | int() | float() | str():
             return value
         case torch.Tensor():
+            while path in tensors:  # {"a/b": .., "a": {"b": ..}} are two
+                path += "'"
             tensors[path] = value.detach()
             return {"$tensor": path}
         case list():

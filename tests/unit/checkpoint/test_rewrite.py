@@ -105,6 +105,17 @@ def test_of_several_models_one_must_be_named(tmp_path: Path) -> None:
     assert torch.equal(found["w"], torch.zeros(2))
 
 
+def test_what_a_model_shares_with_another_is_exported_with_each(tmp_path: Path) -> None:
+    trunk, own = torch.ones(2), torch.zeros(2)
+    tensors = {"actor/trunk": trunk, "critic/a": trunk, "critic/b": trunk, "critic/own": own}
+    path = save(tmp_path / "root", tensors, ["actor", "critic"])
+    export_model(path, tmp_path / "out", model="critic")
+    with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt", "b": "a"}
+        assert set(file.keys()) == {"a", "own"}
+        assert torch.equal(file.get_tensor("a"), trunk)
+
+
 def test_a_checkpoint_that_no_session_made_is_exported_whole(tmp_path: Path) -> None:
     path = save(tmp_path / "root", {"a": torch.ones(2), "b/c": torch.zeros(3)}, None)
     export_model(path, tmp_path / "out")

@@ -184,3 +184,10 @@ def test_weights_of_which_only_one_tied_name_was_stored_are_restored_and_the_res
         restore(target, Source(tensors), plain, path="start", weights_only=True)
     with pytest.raises(CheckpointMismatch, match="models: the checkpoint has teacher"):
         restore(target, Source({}), {"teacher": {"extra": {}}}, path="start", weights_only=True)
+
+
+def test_tensors_whose_places_read_the_same_are_not_taken_for_one() -> None:
+    state = {"a/b": torch.ones(1), "a": {"b": torch.zeros(1)}, "a/b'": torch.full((1,), 2.0)}
+    target = Memory({})
+    moved(sort_tracked({"memory": Memory(state)}), sort_tracked({"memory": target}))
+    assert target.state == state
