@@ -2,11 +2,14 @@
 
 import json
 import math
+from enum import Enum
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.checkpoint.state import Json, from_json, to_json
+from headrace.core.records import encode
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4)
@@ -32,3 +35,12 @@ def test_nan_is_kept() -> None:
     assert isinstance(back, list)
     assert isinstance(back[0], float)
     assert math.isnan(back[0])
+
+
+class Word(str, Enum):
+    FIRST = "first"
+
+
+def test_text_of_a_type_of_its_own_is_kept_as_text() -> None:
+    kept = to_json({np.str_("key"): [np.str_("value"), Word.FIRST]}, "state")
+    assert encode(kept) == b'{"key":["value","first"]}'

@@ -197,6 +197,7 @@ class Saver:
             self._reports.append(Failed(step=snapshot.step, reason=reason))
             return Skipped(step=snapshot.step, reason=reason)
         stall_s = self._now_s() - start_s
+        self._saves += 1
         self._flight = (snapshot.step, _in_background(self._save, staged, start_s, stall_s))
         return Staged(step=snapshot.step, size_bytes=staged.size_bytes, stall_s=stall_s)
 
@@ -247,7 +248,6 @@ class Saver:
 
     def _save(self, staged: StagedSnapshot, start_s: float, stall_s: float) -> Saved | None:
         """In the writer thread: None when another rank commits. Raise when this rank failed."""
-        self._saves += 1
         name = None if self._writer_name is None else f"{self._writer_name}.{self._saves}"
         save = Save(
             temporary=temporary_path(self.root, staged.step, name),
@@ -273,17 +273,27 @@ class Saver:
         )
 
     def _after_commit(self, step: int) -> str:
-        """Move ``latest``, then delete what may go. Return what failed of that."""
-        try:
-            write_file(self.root / LATEST, step_name(step).encode() + b"\n")
-        except OSError as error:
-            return f"{LATEST} was not moved: {reason_of(error)}"
+        """Move ``latest``, then delete what may go. Return what failed of that; the rest is done all
+        the same, or one old checkpoint that cannot be deleted would let the disk fill up."""
+        unmoved = self._move_latest(step)
+        failed = []
         for old in to_delete(self._known, self._keep, saved=step):
             try:
                 _delete(self.root, old)
             except OSError as error:
-                return f"{step_name(old)} was not deleted: {reason_of(error)}"
-            del self._known[old]
+                failed.append(f"{step_name(old)} was not deleted: {reason_of(error)}")
+            else:
+                del self._known[old]
+        if unmoved and (still := self._move_latest(step)):  # there may be room for it now
+            failed.append(still)
+        return "; ".join(failed)
+
+    def _move_latest(self, step: int) -> str:
+        """Return why it could not be done."""
+        try:
+            write_file(self.root / LATEST, step_name(step).encode() + b"\n")
+        except OSError as error:
+            return f"{LATEST} was not moved: {reason_of(error)}"
         return ""
 
 
@@ -302,7 +312,10 @@ def _in_background(
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=work, name="checkpoint-write", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="checkpoint-write", daemon=True).start()
+    except RuntimeError as error:  # the system has no thread left
+        future.set_exception(error)
     return future
 
 
@@ -312,4 +325,7 @@ def _delete(root: Path, step: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.rename(root / step_name(step), hidden)
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(hidden)
+        if hidden.is_symlink():
+            hidden.unlink()
+        else:
+            shutil.rmtree(hidden)

@@ -17,8 +17,10 @@ _FLOAT = "$float"
 def to_json(value: object, where: str) -> Json:
     """``value`` as strict JSON. Raise ``NotSaveable`` that names the place below ``where``."""
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
+        case str():
+            return _text(value, where)
         case int():
             return int(value)
         case float():
@@ -52,9 +54,17 @@ def from_json(value: Json) -> Json:
             return value
 
 
+def _text(value: str, where: str) -> str:
+    """Without the type of one that is more than a string, such as NumPy's."""
+    text = str.__str__(value)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise NotSaveable(where, f"{text!r}", takes="use text that UTF-8 has")
+    return text
+
+
 def _key(key: object, where: str) -> str:
     if isinstance(key, str) and key != _FLOAT:
-        return key
+        return _text(key, f"a key of {where}")
     raise NotSaveable(
         f"a key of {where}",
         repr(key),

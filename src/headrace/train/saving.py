@@ -115,12 +115,13 @@ class Saving:
             raise RunDirUnusable(self._root, error) from error
 
     def prepare(self, tracked: Tracked, position: Position) -> None:
-        """Take the memory for saves. Raise ``UnsavableState`` now, not at the first save."""
+        """Take the memory for saves, or say that there is none. Raise ``UnsavableState`` now, not at
+        the first save."""
         if self._saver is None:
             return
         try:
             reason = self._saver.prepare(_snapshot(tracked, position, {}))
-        except (MemoryError, RuntimeError) as error:
+        except (OSError, MemoryError, RuntimeError) as error:
             self._warn(f"no memory for checkpoints: {error}")
             return
         if reason and self._memory is not None and self._group.rank == 0:

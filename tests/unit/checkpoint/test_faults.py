@@ -18,6 +18,7 @@ import torch
 
 from headrace import checkpoint
 from headrace.checkpoint import memory
+from headrace.checkpoint import saver as saver_module
 from headrace.checkpoint.memory import Shared, snapshots
 from headrace.checkpoint.retention import Keep
 from headrace.checkpoint.saver import Failed, Saved, Saver, Skipped, Staged
@@ -259,6 +260,64 @@ def test_a_save_that_hangs_in_the_kernel_blocks_nothing_and_can_be_given_up(
         assert time.monotonic() < until_s
         time.sleep(0.01)
     assert check_newest(freezing_disk / "root") == 2
+
+
+def test_what_cannot_be_deleted_or_moved_keeps_no_other_from_being_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = saver_module._delete
+
+    def stuck(root: Path, step: int) -> None:
+        if step == 1:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        delete(root, step)
+
+    monkeypatch.setattr(saver_module, "_delete", stuck)
+    saver = Saver(tmp_path, keep=Keep(1))
+    (tmp_path / "latest").mkdir()
+    for step in range(1, 5):
+        saver.stage(snapshot(step), must=True)
+    saver.close()
+    last = saver.poll()[-1]
+    assert isinstance(last, Saved)
+    stays, latest = last.note.split("; ")
+    assert stays == "step-000000001 was not deleted: Permission denied"
+    assert latest.startswith("latest was not moved: Is a directory")
+    assert [path.name for path in sorted(tmp_path.glob("step-*"))] == [
+        "step-000000001",
+        "step-000000004",
+    ]
+
+
+def test_a_link_to_a_checkpoint_is_deleted_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    elsewhere = Saver(tmp_path / "elsewhere")
+    elsewhere.stage(snapshot(1))
+    elsewhere.close()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "step-000000001").symlink_to(tmp_path / "elsewhere" / "step-000000001")
+    saver = Saver(tmp_path / "root", keep=Keep(1))
+    saver.stage(snapshot(2))
+    saver.close()
+    assert [report.note for report in saver.poll() if isinstance(report, Saved)] == [""]
+    assert sorted(os.listdir(tmp_path / "root")) == ["latest", "step-000000002"]
+    assert check_newest(tmp_path / "elsewhere") == 1
+
+
+def test_without_a_thread_to_write_in_the_save_fails_and_the_next_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    saver = Saver(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        assert isinstance(saver.stage(snapshot(1)), Staged)
+    saver.stage(snapshot(2), must=True)
+    saver.close()
+    failed, saved = saver.poll()
+    assert failed == Failed(step=1, reason="RuntimeError: can't start new thread")
+    assert isinstance(saved, Saved)
 
 
 def test_a_root_that_vanishes_fails_the_save_and_not_the_training(tmp_path: Path) -> None:

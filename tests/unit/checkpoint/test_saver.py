@@ -275,6 +275,10 @@ def test_what_a_dead_writer_had_set_aside_is_found_and_put_back(saver: Saver) ->
             Snapshot(1, {}, {"a": {1: 2}}),  # type: ignore[dict-item]
             "a key of state.a is 1, which a checkpoint cannot hold",
         ),
+        (
+            Snapshot(1, {}, {"files": ["caf\udce9"]}),
+            "state.files[0] is 'caf\\udce9', which a checkpoint cannot hold",
+        ),
     ],
 )
 def test_what_cannot_be_saved_is_refused_before_training_and_reported_later(

@@ -150,6 +150,24 @@ def test_too_little_shared_memory_is_told_once_and_harms_nothing(
     assert len(world.heard(CheckpointSaved)) == 1
 
 
+def test_memory_that_the_system_refuses_is_told_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "aligned_memory", refuse)
+        world = World(tmp_path)
+        world.save(1)
+    (noted,) = world.heard(Noted)[:1]
+    assert isinstance(noted, Noted)
+    assert noted.text == "no memory for checkpoints: [Errno 12] Cannot allocate memory"
+    world.save(2, must=True)
+    world.saving.close(2)
+    assert len(world.heard(CheckpointSaved)) == 1
+
+
 def test_a_save_that_hangs_blocks_no_step_and_is_given_up_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
