@@ -2,7 +2,7 @@
 
 import json
 import math
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 from hypothesis import given
@@ -37,7 +37,7 @@ def test_nan_is_kept() -> None:
     assert math.isnan(back[0])
 
 
-class Word(str, Enum):
+class Word(StrEnum):
     FIRST = "first"
 
 

@@ -9,8 +9,10 @@ HeadraceError
 +-- BadSafetensors       006  exit 1  a file that others wrote is not safetensors as it should be
 +-- OutputInUse          007  exit 4  what is to be written is there already
 +-- NoSuchModel          008  exit 2  a checkpoint holds several models, or not this one
++-- FileRefused          009  exit 1  the system does not let us read or write
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,3 +138,18 @@ class NoSuchModel(UsageError):
             remedy=f"--model {models[0]}" if models else "export a checkpoint that holds a model",
         )
         self.path = path
+
+
+class FileRefused(HeadraceError):
+    """The system refused to read or write a file or a folder."""
+
+    code = "HR-CKPT-009"
+
+    def __init__(self, error: OSError) -> None:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        super().__init__(
+            f"{where}{error.strerror or error}",
+            why="the disk is full or gone, or this user may not read or write there; nothing that "
+            "is not whole was left behind",
+            remedy="free space, or name a folder where you may write",
+        )

@@ -23,7 +23,7 @@ from headrace.core.records import sync_folder
 
 LATEST = "latest"
 
-_COMMITTED = re.compile(r"step-(\d{9,})")
+_COMMITTED = re.compile(r"step-(\d{9}|[1-9]\d{9,})", re.ASCII)
 _HIDDEN = re.compile(
     r"\.(?P<name>step-\d{9,})\.(?P<kind>tmp|old)-"
     r"(?P<boot_id>[0-9a-f-]{36})_(?P<pid>\d+)_(?P<ticks>\d+)"

@@ -5,7 +5,6 @@ that of the bytes of the inner object as they stand. Described in
 docs/reference/checkpoint-format.md. No torch: a login node can check a checkpoint.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +75,12 @@ class FileEntry(Record, frozen=True, kw_only=True):
     header_xxh3_128: str
 
 
+class _Versioned(Record, frozen=True, kw_only=True):
+    """What the manifest of any version has."""
+
+    version: int
+
+
 class Manifest(Record, frozen=True, kw_only=True):
     """``aliases``: name of a tied tensor -> the name under which its bytes are stored."""
 
@@ -139,12 +144,12 @@ def decode_manifest(data: bytes, folder: Path) -> Manifest:
     body = unseal("manifest", data)
     if body is None:
         raise DamagedCheckpoint(folder, f"the hash of {MANIFEST} differs")
-    version = json.loads(body).get("version")
-    if version != VERSION:
-        raise DamagedCheckpoint(
-            folder, f"{MANIFEST} has version {version}; this Headrace reads {VERSION}"
-        )
     try:
+        version = decode(body, _Versioned).version
+        if version != VERSION:
+            raise DamagedCheckpoint(
+                folder, f"{MANIFEST} has version {version}; this Headrace reads {VERSION}"
+            )
         manifest = decode(body, Manifest)
     except DecodeError as error:
         raise DamagedCheckpoint(folder, f"{MANIFEST} is not understood: {error}") from error
@@ -182,6 +187,8 @@ def fault_of(manifest: Manifest) -> str:
             return f"the chunks of {name} are not all of it"
     for name, file in manifest.files.items():
         end = file.header_bytes
+        if end < 0:
+            return f"{name}: its header has {end} bytes"
         for start, stop in sorted(ranges[name]):
             if start != end:
                 return f"{name}: a gap or an overlap at byte {end}"

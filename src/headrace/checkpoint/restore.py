@@ -12,7 +12,7 @@ import torch
 
 from headrace.checkpoint.box import Box, whole
 from headrace.checkpoint.dtypes import TORCH_DTYPES
-from headrace.checkpoint.errors import DamagedCheckpoint, NoneUsable
+from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint, NoneUsable
 from headrace.checkpoint.folder import candidates
 from headrace.checkpoint.reader import Bytes, CheckpointReader
 from headrace.checkpoint.state import Json, from_json
@@ -77,18 +77,24 @@ def load_newest(root: Path) -> Loaded | None:
     Newest is the highest step: to go back further, move the newer ones away. Changes nothing, so
     that any rank may call it; but let one rank choose and the others ``load`` the same.
 
+    A run may be saving there: one that it deletes meanwhile is not damaged, newer ones are there.
+
     Raise ``NoneUsable`` when there are some and all are damaged.
     """
-    skipped: list[tuple[Path, str]] = []
-    for path in candidates(root):
+    skipped: dict[Path, str] = {}
+    while True:
+        path = next((one for one in candidates(root) if one not in skipped), None)
+        if path is None:
+            break
         try:
             found = load(path)
-        except DamagedCheckpoint as error:
-            skipped.append((path, error.reason))
+        except (CheckpointNotFound, DamagedCheckpoint) as error:
+            if path.is_dir():
+                skipped[path] = getattr(error, "reason", "")
         else:
-            return replace(found, skipped=tuple(skipped))
+            return replace(found, skipped=tuple(skipped.items()))
     if skipped:
-        raise NoneUsable(root, skipped)
+        raise NoneUsable(root, list(skipped.items()))
     return None
 
 

@@ -4,6 +4,7 @@ Memory is bounded whatever the size of the tensors; nothing appears under its na
 is on the disk and was compared. No torch.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,14 +15,13 @@ from headrace.checkpoint.folder import (
     LATEST,
     committed,
     discard,
-    rename_into_place,
     step_name,
     temporary_path,
 )
 from headrace.checkpoint.manifest import MANIFEST, VERSION, Manifest, encode_manifest
 from headrace.checkpoint.reader import CheckpointReader
 from headrace.checkpoint.stream import Done, Origin, entries, spread, write_file
-from headrace.core.records import sync_folder
+from headrace.core.records import sync_folder, temporary_beside
 from headrace.core.records import write_file as replace_file
 
 Report = Callable[[int, int], None]
@@ -87,12 +87,13 @@ def write_checkpoint(
         )
         write_new(temporary / MANIFEST, encode_manifest(manifest))
         sync_folder(temporary)
-        rename_into_place(temporary, path, step)
-        if committed(root)[0] == path:
-            replace_file(root / LATEST, path.name.encode() + b"\n")
+        _rename_new(temporary, path)
     except BaseException:
         discard(temporary)
         raise
+    if committed(root)[0] == path:
+        with contextlib.suppress(OSError):  # a hint for people
+            replace_file(root / LATEST, path.name.encode() + b"\n")
     return path
 
 
@@ -109,18 +110,36 @@ def counted(report: Report, total_bytes: int) -> Done:
 
 
 def write_folder(out: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a folder that appears as ``out`` when it is complete. Raise
-    ``OutputInUse``, ``OSError``, and what ``write`` raises; then nothing of it is left."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    """Let ``write`` fill a folder that appears as ``out`` when it is complete; in one that is there
+    and empty its files do. Raise ``OutputInUse``, ``OSError``, and what ``write`` raises; then
+    nothing of it is left."""
+    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise OutputInUse(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    inside = out.is_dir()  # perhaps a mount point, or where somebody stands: it stays that folder
+    temporary = temporary_beside(out / "files" if inside else out)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    temporary.mkdir()
     try:
-        temporary.mkdir()
         write(temporary)
         sync_folder(temporary)
-        os.rename(temporary, out)
-        sync_folder(out.parent)
+        if inside:
+            for path in sorted(temporary.iterdir()):  # an index is the last
+                os.rename(path, out / path.name)
+            temporary.rmdir()
+            sync_folder(out)
+        else:
+            _rename_new(temporary, out)
     except BaseException:
         discard(temporary)
         raise
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Raise ``OutputInUse`` when somebody else has made it meanwhile."""
+    try:
+        os.rename(temporary, path)
+    except OSError as error:
+        if os.path.lexists(path):
+            raise OutputInUse(path) from error
+        raise
+    sync_folder(path.parent)

@@ -273,8 +273,8 @@ class Saver:
         )
 
     def _after_commit(self, step: int) -> str:
-        """Move ``latest``, then delete what may go. Return what failed of that; the rest is done all
-        the same, or one old checkpoint that cannot be deleted would let the disk fill up."""
+        """Move ``latest``, then delete what may go. Return what failed of that; the rest is done
+        all the same, or one that cannot be deleted would let the disk fill up."""
         unmoved = self._move_latest(step)
         failed = []
         for old in to_delete(self._known, self._keep, saved=step):

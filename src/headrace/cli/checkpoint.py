@@ -3,17 +3,36 @@ out. Without torch."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from headrace.cli.progress import Progress
 
 if TYPE_CHECKING:
     from headrace.checkpoint.manifest import Manifest
 
+
+class InWords(TyperGroup):
+    """What the system refuses to any of the commands is told in words."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        from headrace.checkpoint.errors import FileRefused
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise FileRefused(error) from error
+
+
 app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="List, verify and rewrite checkpoints."
+    cls=InWords,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List, verify and rewrite checkpoints.",
 )
 
 DtypeWord = Literal["f64", "f32", "f16", "bf16"]
@@ -27,14 +46,15 @@ def ls(
 ) -> None:
     """List the checkpoints in FOLDER, newest first. Quick: tensors are not read, see verify."""
     from headrace.checkpoint.errors import CheckpointNotFound
-    from headrace.checkpoint.folder import committed, latest
+    from headrace.checkpoint.folder import latest
     from headrace.checkpoint.verification import check_files
 
     if not folder.is_dir():
         raise CheckpointNotFound(folder)
     newest = latest(folder)
     rows = [
-        {**_row(path, check_files), "latest": path.name == newest} for path in committed(folder)
+        {**row, "latest": Path(str(row["path"])).name == newest}
+        for row in _rows(folder, check_files)
     ]
     _print(rows, as_json)
     if not rows:
@@ -48,13 +68,11 @@ def verify(
 ) -> None:
     """Read every byte of PATH and compare it with its hash. Exit status 1 when one is damaged."""
     from headrace.checkpoint.errors import CheckpointNotFound
-    from headrace.checkpoint.folder import committed, step_of
     from headrace.checkpoint.verification import verify as verify_checkpoint
 
-    paths = [path] if step_of(path) is not None else committed(path)
-    if not paths:
+    rows = _rows(path, verify_checkpoint)
+    if not rows:
         raise CheckpointNotFound(path)
-    rows = [_row(one, verify_checkpoint) for one in paths]
     _print(rows, as_json)
     if any(row["damage"] is not None for row in rows):
         raise typer.Exit(1)
@@ -132,14 +150,21 @@ def reshard(
 def _checkpoint_at(path: Path) -> Path:
     """``path``, or the newest checkpoint in it."""
     from headrace.checkpoint.errors import CheckpointNotFound
-    from headrace.checkpoint.folder import committed, step_of
 
-    if step_of(path) is not None or (path / "manifest.json").exists():
-        return path
-    found = committed(path)
+    found = _checkpoints_at(path)
     if not found:
         raise CheckpointNotFound(path)
     return found[0]
+
+
+def _checkpoints_at(path: Path) -> list[Path]:
+    """``path`` if it is a checkpoint, perhaps under a name of its own, else those in it, newest
+    first."""
+    from headrace.checkpoint.folder import committed, step_of
+
+    if step_of(path) is not None or (path / "manifest.json").exists():
+        return [path]
+    return committed(path)
 
 
 def _bytes_of(text: str, option: str) -> int:
@@ -162,15 +187,25 @@ def _print_made(as_json: bool, paths: list[str]) -> None:
     typer.echo(json.dumps({"schema": 1, "paths": paths}) if as_json else "\n".join(paths))
 
 
-def _row(path: Path, check: Callable[[Path], "Manifest"]) -> dict[str, object]:
-    """One checkpoint as ``check`` finds it; ``damage`` is None or the reason."""
-    from headrace.checkpoint.errors import DamagedCheckpoint
+def _rows(path: Path, check: Callable[[Path], "Manifest"]) -> list[dict[str, object]]:
+    rows = (_row(one, check) for one in _checkpoints_at(path))
+    return [row for row in rows if row is not None]
+
+
+def _row(path: Path, check: Callable[[Path], "Manifest"]) -> dict[str, object] | None:
+    """One checkpoint as ``check`` finds it; ``damage`` is None or the reason. None when it was
+    deleted meanwhile, by a run that is saving there."""
+    from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint
     from headrace.checkpoint.folder import step_of
 
     row: dict[str, object] = {"step": step_of(path), "path": str(path)}
     try:
         manifest = check(path)
+    except CheckpointNotFound:
+        return None
     except DamagedCheckpoint as error:
+        if not path.is_dir():
+            return None
         return {**row, "size_bytes": None, "files": None, "tensors": None, "damage": error.reason}
     return {
         **row,

@@ -25,7 +25,14 @@ from typing import IO, Any, cast
 
 import cloudpickle
 
-from headrace.core.records import Record, decode, encode, sync_folder, write_file
+from headrace.core.records import (
+    Record,
+    decode,
+    encode,
+    sync_folder,
+    temporary_beside,
+    write_file,
+)
 
 _PLAIN = (BaseExceptionGroup, SystemExit, KeyboardInterrupt, GeneratorExit)
 
@@ -225,7 +232,7 @@ def _pickled(error: BaseException) -> bytes:
 
 def _write(path: Path, fill: Callable[[IO[bytes]], bool]) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "wb", opener=_private) as file:
             done = fill(file)

@@ -85,7 +85,10 @@ def _load_start(path: Path, group: Group, layout: Layout) -> checkpoint.Loaded:
     """``path``, or the newest checkpoint in it that rank 0 sees: another run may be saving there,
     and its ranks must not choose each for itself."""
     if step_of(path) is None:
-        inside = committed(path) if group.rank == 0 else []
+        try:
+            inside = committed(path) if group.rank == 0 else []
+        except OSError as error:
+            raise DamagedCheckpoint(path, f"it cannot be read: {error.strerror}") from error
         step = group.from_first(step_of(inside[0]) or 0 if inside else _NONE)
         path = path if step == _NONE else path / step_name(step)
     loaded, reason = _load(path, layout)

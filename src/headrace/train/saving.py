@@ -13,9 +13,9 @@ from headrace import checkpoint
 from headrace.checkpoint.memory import Private, Rooms, Shared
 from headrace.checkpoint.retention import METRICS, Keep
 from headrace.core.events import CheckpointFailed, CheckpointSaved, Noted, Restored
-from headrace.core.records import Record, decode, encode, to_builtins
+from headrace.core.records import DecodeError, Record, decode, encode, to_builtins
 from headrace.train.environment import Environment
-from headrace.train.errors import RunDirUnusable
+from headrace.train.errors import CheckpointMismatch, RunDirUnusable
 from headrace.train.finding import Found, find
 from headrace.train.group import Group
 from headrace.train.interval import Cost
@@ -80,14 +80,17 @@ class Saving:
         began_s = time.monotonic()
         layout = layout_of(tracked)
         memory = None if self._memory is None else self._memory.place
-        found = find(self._root, memory, group=self._group, layout=layout, start=self._start)
+        try:
+            found = find(self._root, memory, group=self._group, layout=layout, start=self._start)
+        except OSError as error:
+            raise RunDirUnusable(self._root, error) from error
         for text in found.warnings:
             self._warn(text)
         self._open_saver(found)
         loaded = found.loaded
         if loaded is None:
             return None
-        objects = cast(dict[str, Any], loaded.state["objects"])
+        objects, position = _of_session(loaded)
         source = Source(loaded.tensors, loaded.boxes, layout)
         weights_only = loaded.state.get("weights_only") is True
         restore(tracked, source, objects, path=str(loaded.path), weights_only=weights_only)
@@ -101,7 +104,7 @@ class Saving:
                 took_s=time.monotonic() - began_s,
             )
         )
-        return decode(encode(loaded.state["session"]), Position)
+        return position
 
     def _open_saver(self, found: Found) -> None:
         rooms: Rooms = Private() if self._memory is None else self._memory
@@ -115,7 +118,7 @@ class Saving:
             raise RunDirUnusable(self._root, error) from error
 
     def prepare(self, tracked: Tracked, position: Position) -> None:
-        """Take the memory for saves, or say that there is none. Raise ``UnsavableState`` now, not at
+        """Take the memory for saves, or say that there is none. Raise ``NotSaveable`` now, not at
         the first save."""
         if self._saver is None:
             return
@@ -218,6 +221,16 @@ def shared_memory(environment: Environment, group: Group) -> Shared | None:
         world_size=group.world_size,
         limit_bytes=environment.settings.checkpoint_memory,
     )
+
+
+def _of_session(loaded: checkpoint.Loaded) -> tuple[dict[str, Any], Position]:
+    """The tracked objects and the position. Raise ``CheckpointMismatch`` for what no session saved,
+    such as a snapshot of a program's own."""
+    try:
+        objects = cast(dict[str, Any], loaded.state["objects"])
+        return objects, decode(encode(loaded.state["session"]), Position)
+    except (LookupError, DecodeError) as error:
+        raise CheckpointMismatch(str(loaded.path), "it was not saved by a session") from error
 
 
 def _snapshot(

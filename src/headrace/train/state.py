@@ -261,6 +261,8 @@ def _restore_model(
     plain: Mapping[str, Any],
     path: str,
 ) -> None:
+    if plain.keys() != {"extra"}:
+        raise CheckpointMismatch(path, f"{name} was no model")
     wanted = {key: f"{name}/{clean_name(key)}" for key in model.state_dict()}
     extra = plain["extra"]
     saved = {key for key in (*source.tensors, *extra) if key.startswith(f"{name}/")}
@@ -295,6 +297,8 @@ def _restore_optimizer(
     plain: Mapping[str, Any],
     path: str,
 ) -> None:
+    if plain.keys() != {"groups", "slots"}:
+        raise CheckpointMismatch(path, f"{name} was no optimizer")
     groups = plain["groups"]
     current = [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups]
     if [sorted(group["parameters"]) for group in groups] != [sorted(group) for group in current]:

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from headrace import checkpoint
+from headrace.checkpoint import restore
 from headrace.checkpoint.errors import CheckpointNotFound, DamagedCheckpoint, NoneUsable
+from headrace.checkpoint.folder import step_of
 from headrace.checkpoint.manifest import (
     Chunk,
     FileEntry,
@@ -17,7 +19,9 @@ from headrace.checkpoint.manifest import (
     TensorEntry,
     decode_manifest,
     encode_manifest,
+    seal,
 )
+from headrace.checkpoint.reader import CheckpointReader
 from headrace.checkpoint.shard import Placed, encode_header, hash_shard
 from headrace.checkpoint.verification import check_files
 
@@ -194,3 +198,48 @@ def test_one_whole_checkpoint_among_damaged_ones_is_found_with_the_reasons(saved
         ("step-000000008", "manifest.json is missing"),
         ("step-000000007", "shard-00002.safetensors: has 3 bytes, not 880"),
     ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b"7", b"{", b"[" * 100_000, b'{"version":"one"}'],
+    ids=["list", "number", "half", "deep", "word"],
+)
+def test_a_manifest_that_is_no_record_is_damage_though_its_hash_is_right(
+    tmp_path: Path, body: bytes
+) -> None:
+    folder = tmp_path / "step-000000001"
+    folder.mkdir()
+    (folder / "manifest.json").write_bytes(seal("manifest", body))
+    with pytest.raises(DamagedCheckpoint, match=r"manifest\.json is not understood"):
+        checkpoint.load(folder)
+
+
+def test_one_that_is_deleted_while_it_is_looked_at_is_not_damaged_and_a_newer_one_is_loaded(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = saved.parent
+
+    def look_late(path: Path) -> CheckpointReader:
+        if saved.exists():
+            saver = checkpoint.Saver(root, keep=checkpoint.Keep(1))
+            saver.stage(checkpoint.Snapshot(6, {"w": torch.ones(2)}, {}))
+            saver.close()
+        return CheckpointReader(path)
+
+    monkeypatch.setattr(restore, "CheckpointReader", look_late)
+    found = checkpoint.load_newest(root)
+    assert found is not None
+    assert found.step == 6
+    assert found.skipped == ()
+
+
+def test_only_names_that_headrace_gives_are_checkpoints() -> None:
+    names = (
+        "step-000000012",
+        "step-1234567890",
+        "step-0000000012",
+        "step-12",
+        "step-00000001\u0662",
+    )
+    assert [step_of(Path(name)) for name in names] == [12, 1234567890, None, None, None]

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,24 @@ def test_nothing_is_written_over_and_damage_leaves_nothing(saved: Path, tmp_path
             write()
         assert not list((tmp_path).glob("**/*new*/*"))
         assert not (tmp_path / "new" / "step-000000007").exists()
+
+
+def test_what_another_has_made_meanwhile_is_not_written_over(saved: Path, tmp_path: Path) -> None:
+    made = tmp_path / "out" / saved.name
+
+    def other(done: int, of: int) -> None:
+        made.mkdir(parents=True, exist_ok=True)
+        (made / "mine").touch()
+
+    for write in (
+        lambda: export_model(saved, tmp_path / "out", report=other),
+        lambda: reshard(saved, tmp_path / "out", shards=2, report=other),
+    ):
+        with pytest.raises(OutputInUse):
+            write()
+        assert [path.name for path in tmp_path.glob("**/mine")] == ["mine"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "root"]
+        shutil.rmtree(tmp_path / "out")
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 40])

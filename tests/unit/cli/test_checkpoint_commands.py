@@ -1,6 +1,8 @@
 """``headrace checkpoint`` on real checkpoints."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ import torch
 from typer.testing import CliRunner
 
 from headrace import checkpoint
-from headrace.checkpoint.errors import CheckpointNotFound
+from headrace.checkpoint import verification
+from headrace.checkpoint.errors import CheckpointNotFound, FileRefused, OutputInUse
+from headrace.checkpoint.manifest import Manifest
 from headrace.cli.checkpoint import app
 
 
@@ -104,3 +108,57 @@ def test_export_takes_a_type_and_a_size_and_refuses_others(root: Path, tmp_path:
         run("export", tmp_path / "a", "--out", tmp_path / "b")
     with pytest.raises(CheckpointNotFound):
         run("import", tmp_path / "nowhere", "--out", tmp_path / "b")
+
+
+def test_a_checkpoint_is_one_also_under_another_name_or_as_the_folder_one_stands_in(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = (root / "step-000000002").rename(tmp_path / "copy")
+    monkeypatch.chdir(copy)
+    for command in ("ls", "verify"):
+        assert "1 tensors  ok" in run(command, copy)
+        assert run(command, ".").startswith(".  ")
+
+
+def test_what_a_run_deletes_meanwhile_is_not_damage(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_late(path: Path) -> Manifest:
+        shutil.rmtree(root / "step-000000001", ignore_errors=True)
+        return verification.check_files(path)
+
+    monkeypatch.setattr(verification, "verify", look_late)
+    (row,) = json.loads(run("verify", root, "--json"))["checkpoints"]
+    assert (row["step"], row["damage"]) == (2, None)
+
+
+def test_a_model_is_exported_into_an_empty_folder_that_stays_the_same_folder(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, link = tmp_path / "out", tmp_path / "link"
+    out.mkdir()
+    link.symlink_to(out)
+    monkeypatch.chdir(out)
+    for name in (".", link):
+        run("export", root, "--out", name)
+        assert os.listdir(out) == os.listdir(".") == ["model.safetensors"]
+        with pytest.raises(OutputInUse):
+            run("export", root, "--out", name)
+        (out / "model.safetensors").unlink()
+
+
+def test_what_the_system_refuses_is_told_in_words(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(FileRefused) as caught:
+        run("export", root, "--out", file / "out")
+    assert str(caught.value) == (
+        f"error HR-CKPT-009: {file}: File exists\n"
+        "  why: the disk is full or gone, or this user may not read or write there; nothing that "
+        "is not whole was left behind\n"
+        "  fix: free space, or name a folder where you may write"
+    )
+    shard = root / "step-000000001" / "shard-00000.safetensors"
+    for words in (("reshard", root, "--shards", 2), ("import", shard)):
+        with pytest.raises(FileRefused):
+            run(*words, "--out", file / "out")

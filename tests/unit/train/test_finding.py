@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from headrace import checkpoint
+from headrace.checkpoint.folder import committed
 from headrace.train import finding
 from headrace.train.finding import Found, find
 from headrace.train.group import Group
@@ -45,11 +46,10 @@ def test_all_ranks_start_from_the_same_checkpoint_of_a_run_that_is_saving(
 ) -> None:
     save(tmp_path, 1)
     meet, saved = threading.Barrier(2, timeout=60), threading.Event()
-    look = finding.committed
 
     def look_late(root: Path) -> list[Path]:
         """Who is first sees step 1; meanwhile step 2 is saved, and who is late sees that."""
-        found = look(root)
+        found = committed(root)
         if not saved.is_set():
             save(tmp_path, 2)
             saved.set()
@@ -61,7 +61,13 @@ def test_all_ranks_start_from_the_same_checkpoint_of_a_run_that_is_saving(
     def start(rank: int) -> Found:
         device = torch.device("cpu")
         group = ThreadRank(
-            rank=rank, world_size=2, device=device, control=None, owned=False, given=given, meet=meet
+            rank=rank,
+            world_size=2,
+            device=device,
+            control=None,
+            owned=False,
+            given=given,
+            meet=meet,
         )
         return find(tmp_path / "none", None, group=group, layout=NO_LAYOUT, start=tmp_path)
 

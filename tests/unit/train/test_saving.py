@@ -12,9 +12,10 @@ from torch import nn
 from headrace.checkpoint import memory, saver
 from headrace.checkpoint.commit import Save
 from headrace.checkpoint.retention import Best, Keep
-from headrace.checkpoint.staging import StagedSnapshot
+from headrace.checkpoint.staging import Snapshot, StagedSnapshot
 from headrace.core.events import CheckpointFailed, CheckpointSaved, Noted, Restored, Up
-from headrace.train import saving
+from headrace.train import finding, saving
+from headrace.train.errors import CheckpointMismatch, RunDirUnusable
 from headrace.train.group import Group
 from headrace.train.reporter import Reporter
 from headrace.train.saving import Position, Saving
@@ -208,3 +209,22 @@ def test_the_best_by_what_was_logged_is_kept(tmp_path: Path) -> None:
         "step-000000002",
         "step-000000004",
     ]
+
+
+def test_what_no_session_saved_is_refused_in_words(tmp_path: Path) -> None:
+    own = saver.Saver(tmp_path)
+    own.stage(Snapshot(1, {"w": torch.ones(2)}, {"mine": 1}))
+    own.close()
+    with pytest.raises(CheckpointMismatch, match="it was not saved by a session"):
+        World(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(finding, "committed", refuse)
+    with pytest.raises(RunDirUnusable, match="cannot be used for checkpoints: Permission denied"):
+        World(tmp_path)

@@ -155,6 +155,16 @@ def test_a_checkpoint_of_something_else_is_refused(objects: dict[str, object], t
         moved(sort_tracked({"model": Tied()}), sort_tracked(objects))
 
 
+def test_a_name_that_was_of_another_kind_of_object_is_refused() -> None:
+    model, optimizer = trained(0)
+    tracked = sort_tracked({"net": model, "one": optimizer, "two": Memory({})})
+    other = sort_tracked({"net": model, "two": optimizer, "one": Memory({})})
+    with pytest.raises(CheckpointMismatch, match="two was no optimizer"):
+        moved(tracked, other)
+    with pytest.raises(CheckpointMismatch, match="net was no model"):
+        moved(sort_tracked({"net": Memory({})}), sort_tracked({"net": model}))
+
+
 def test_an_optimizer_with_other_groups_is_refused() -> None:
     model, optimizer = trained(0)
     split = torch.optim.AdamW([{"params": [p]} for p in model.parameters()])
