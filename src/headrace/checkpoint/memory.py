@@ -49,6 +49,9 @@ class Rooms(Protocol):
     def seal(self, slot: int, part: Part) -> None:
         """The snapshot in this slot is complete."""
 
+    def give_up(self) -> None:
+        """Give back what ``room`` has taken: there is not room for all."""
+
 
 class Private:
     """Memory of this process alone."""
@@ -70,6 +73,9 @@ class Private:
         pass
 
     def seal(self, slot: int, part: Part) -> None:
+        pass
+
+    def give_up(self) -> None:
         pass
 
 
@@ -145,19 +151,34 @@ class Shared:
         with contextlib.suppress(OSError):  # then there is a checkpoint on the disk only
             write_part(self._slot(slot), part)
 
+    def give_up(self) -> None:
+        for path, rank in self._shards():
+            if rank == self._rank:
+                part_path(path.parent, self._rank).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+
     def _tidy(self) -> None:
         """Remove the shards of ranks that this attempt, smaller or larger, does not have."""
-        for path in self.place.glob("*/*.safetensors"):
-            found = _SHARD.fullmatch(path.name)
-            many = self._world_size > 1
-            if found and ((found[1] is None) == many or int(found[1] or 0) >= self._world_size):
+        for path, rank in self._shards():
+            if rank is None or rank >= self._world_size:
                 path.unlink(missing_ok=True)
+
+    def _shards(self) -> Iterator[tuple[Path, int | None]]:
+        """All of this node, each with its rank; None for one of another kind of attempt."""
+        many = self._world_size > 1
+        for path in self.place.glob("*/*.safetensors"):
+            if found := _SHARD.fullmatch(path.name):
+                yield path, int(found[1] or 0) if (found[1] is not None) == many else None
 
     def _slot(self, slot: int) -> Path:
         return self.place / str(slot)
 
     def _held_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.place.glob("*/*.safetensors"))
+        held_bytes = 0
+        for path, _ in self._shards():
+            with contextlib.suppress(FileNotFoundError):  # another rank tidies up as well
+                held_bytes += path.stat().st_size
+        return held_bytes
 
 
 def snapshots(place: Path) -> Iterator[tuple[int, str, Path]]:

@@ -153,6 +153,7 @@ class Staging:
         except OSError as error:
             if self._rooms is PRIVATE:
                 raise
+            self._rooms.give_up()  # or this rank would hold both
             self._rooms, self._slots, reason = PRIVATE, [], f"shared memory: {error.strerror}"
             self._slots = [self._shards(shapes, slot) for slot in range(slots)]
         self._shapes = shapes

@@ -315,6 +315,18 @@ def _restore_optimizer(
             ],
         }
     )
+    for parameter in _parameters(optimizer):
+        full = names[id(parameter)]
+        before = source.tensors.get(full)
+        if before is not None and before.dtype == parameter.dtype:
+            _keep_types(optimizer.state[parameter], state.get(index_of[full]))
+
+
+def _keep_types(slots: dict[str, Any], saved: object) -> None:
+    """torch gives all state the type of its parameter, also a float32 of a bfloat16's."""
+    for slot, value in saved.items() if isinstance(saved, dict) else ():
+        if isinstance(value, torch.Tensor) and slots[slot].dtype != value.dtype:
+            slots[slot] = value.to(slots[slot].device)
 
 
 def _tied_name(model: nn.Module, key: str, names: Mapping[str, str], saved: Collection[str]) -> str:

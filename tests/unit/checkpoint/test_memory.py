@@ -207,6 +207,44 @@ def test_shared_memory_that_turns_out_to_be_full_is_told_and_private_memory_used
     assert isinstance(saver.poll()[0], Saved)
 
 
+def test_shared_memory_that_is_not_enough_for_all_is_given_back(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allocate, left = os.posix_fallocate, [3]
+
+    def full_in_the_end(descriptor: int, start: int, size_bytes: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        allocate(descriptor, start, size_bytes)
+
+    before = saver_of(tmp_path, place)
+    save(before, 1)
+    before.close()
+    monkeypatch.setattr(os, "posix_fallocate", full_in_the_end)
+    saver = Saver(tmp_path / "root", rooms=Shared(place), shard_bytes=100)
+    tensors = {f"w{n}": torch.ones(50) for n in range(5)}
+    assert saver.prepare(checkpoint.Snapshot(0, tensors, {})).startswith("shared memory: No space")
+    assert list(place.glob("*/*.safetensors")) == []
+    assert list(snapshots(place)) == []
+
+
+def test_a_shard_that_another_rank_removes_meanwhile_costs_no_memory_tier(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = saver_of(tmp_path, place)
+    first.close()
+    look = Path.stat
+
+    def too_late(path: Path, **how: bool) -> os.stat_result:
+        if path.suffix == ".safetensors":
+            path.unlink(missing_ok=True)
+        return look(path, **how)
+
+    monkeypatch.setattr(Path, "stat", too_late)
+    assert Shared(place, limit_bytes=1 << 20).slots(1000) == 2
+
+
 class Ranks:
     """Ranks as threads of one process."""
 

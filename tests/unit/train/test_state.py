@@ -70,6 +70,30 @@ def test_model_and_optimizer_go_on_as_if_they_were_the_others() -> None:
     assert other.head.weight is other.embedding.weight
 
 
+def test_optimizer_state_keeps_its_type_also_where_the_parameter_has_another() -> None:
+    def one(steps: int) -> tuple[nn.Module, torch.optim.NAdam]:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 3, dtype=torch.bfloat16)
+        optimizer = torch.optim.NAdam(model.parameters())
+        for _ in range(steps):
+            model(torch.ones(1, 3, dtype=torch.bfloat16)).sum().backward()
+            optimizer.step()
+        return model, optimizer
+
+    model, optimizer = one(3)
+    other, restored = one(0)
+    moved(
+        sort_tracked({"model": model, "optimizer": optimizer}),
+        sort_tracked({"model": other, "optimizer": restored}),
+    )
+    for parameter, like in zip(other.parameters(), model.parameters(), strict=True):
+        for slot, value in optimizer.state[like].items():
+            found = restored.state[parameter][slot]
+            assert found.dtype == value.dtype, slot
+            assert torch.equal(found, value), slot
+    assert restored.state[parameter]["mu_product"].dtype == torch.float32
+
+
 def test_names_are_the_models_own_and_slots_belong_to_parameters() -> None:
     model, optimizer = trained(0)
     tensors, plain = capture(sort_tracked({"net": model, "adam": optimizer}))
