@@ -1,6 +1,7 @@
 """``headrace checkpoint``: what there is to go back to, whether it is whole, and how it gets in and
 out. Without torch."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
 
 
 class InWords(TyperGroup):
-    """What the system refuses to any of the commands is told in words."""
+    """What the system refuses to any of the commands is told in words; who is told to end cleans
+    up."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         from headrace.checkpoint.errors import FileRefused
 
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # then as Ctrl-C
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

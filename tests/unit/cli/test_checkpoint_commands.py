@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from headrace.checkpoint import verification
 from headrace.checkpoint.errors import CheckpointNotFound, FileRefused, OutputInUse
 from headrace.checkpoint.manifest import Manifest
 from headrace.cli.checkpoint import app
+from headrace.cli.progress import Progress
 
 
 def run(*words: object, status: int = 0) -> str:
@@ -162,3 +164,23 @@ def test_what_the_system_refuses_is_told_in_words(root: Path, tmp_path: Path) ->
     for words in (("reshard", root, "--shards", 2), ("import", shard)):
         with pytest.raises(FileRefused):
             run(*words, "--out", file / "out")
+
+
+def test_a_command_that_is_told_to_end_leaves_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell(self: Progress, what: str, done: float) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "__call__", tell)
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        for words in (("export", root), ("reshard", root, "--shards", 2)):
+            done = CliRunner().invoke(
+                app, [*map(str, words), "--out", str(tmp_path / "out" / "it")]
+            )
+            assert done.exit_code == 130
+            assert [path for path in (tmp_path / "out").glob("**/*") if path.name != "it"] == []
+    finally:
+        signal.signal(signal.SIGTERM, before)
