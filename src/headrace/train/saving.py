@@ -15,7 +15,12 @@ from headrace.checkpoint.retention import METRICS, Keep
 from headrace.core.events import CheckpointFailed, CheckpointSaved, Noted, Restored
 from headrace.core.records import DecodeError, Record, decode, encode, to_builtins
 from headrace.train.environment import Environment
-from headrace.train.errors import CheckpointMismatch, RunDirUnusable
+from headrace.train.errors import (
+    CheckpointMismatch,
+    RunDirUnusable,
+    UnsavableState,
+    UntrackedParameter,
+)
 from headrace.train.finding import Found, find
 from headrace.train.group import Group
 from headrace.train.interval import Cost
@@ -118,8 +123,8 @@ class Saving:
             raise RunDirUnusable(self._root, error) from error
 
     def prepare(self, tracked: Tracked, position: Position) -> None:
-        """Take the memory for saves, or say that there is none. Raise ``NotSaveable`` now, not at
-        the first save."""
+        """Take the memory for saves, or say that there is none. Raise for what cannot be saved
+        now, not at the first save: ``UnsavableState``, ``UntrackedParameter``, ``NotSaveable``."""
         if self._saver is None:
             return
         try:
@@ -143,11 +148,30 @@ class Saving:
             return
         if must:
             self._wait(position.step)
-        staged = self._saver.stage(_snapshot(tracked, position, self._metrics()))
+        snapshot = self._snapshot(tracked, position)
+        if snapshot is None:
+            return
+        staged = self._saver.stage(snapshot)
         if isinstance(staged, checkpoint.Staged):
             self.newest_step, self._staged_bytes = staged.step, staged.size_bytes
         elif self._group.rank == 0:
             self._warn(f"no checkpoint of step {staged.step}: {staged.reason}")
+
+    def _snapshot(self, tracked: Tracked, position: Position) -> checkpoint.Snapshot | None:
+        """None, on all ranks, when the state of one has become what cannot be saved."""
+        snapshot, problem = None, ""
+        try:
+            snapshot = _snapshot(tracked, position, self._metrics())
+        except (UnsavableState, UntrackedParameter) as error:
+            problem = error.problem
+        failed = self._group.lowest_rank(snapshot is None)
+        if failed is None:
+            return snapshot
+        if self._group.rank == 0:
+            self._failed(position.step, problem or f"rank {failed} cannot save its state")
+        elif problem:
+            self._warn(f"this rank's part of step {position.step}: {problem}")
+        return None
 
     def _metrics(self) -> dict[str, float]:
         best = self._keep.best

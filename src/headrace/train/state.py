@@ -65,9 +65,7 @@ def sort_tracked(objects: Mapping[str, object]) -> Tracked:
                 raise UnsavableState(name, type(thing).__name__)
     names = parameter_names(tracked.models)
     for name, optimizer in tracked.optimizers.items():
-        for parameter in _parameters(optimizer):
-            if id(parameter) not in names:
-                raise UntrackedParameter(name, shape=tuple(parameter.shape))
+        _held(name, optimizer, names)
     return tracked
 
 
@@ -106,11 +104,22 @@ def _parameters(optimizer: Optimizer) -> list[torch.Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
+def _held(name: str, optimizer: Optimizer, names: Mapping[int, str]) -> list[str]:
+    """Names of an optimizer's parameters. Raise ``UntrackedParameter``."""
+    held = []
+    for parameter in _parameters(optimizer):
+        if id(parameter) not in names:
+            raise UntrackedParameter(name, shape=tuple(parameter.shape))
+        held.append(names[id(parameter)])
+    return held
+
+
 # --- capture -----------------------------------------------------------------------------------
 
 
 def capture(tracked: Tracked) -> tuple[Tensors, dict[str, object]]:
-    """Tensors by name (not copied) and the plain rest. Raise ``UnsavableState``."""
+    """Tensors by name (not copied) and the plain rest. Raise ``UnsavableState``, and
+    ``UntrackedParameter`` when a model or an optimizer has other parameters than when tracked."""
     tensors: Tensors = {}
     plain: dict[str, object] = {}
     for name, model in tracked.models.items():
@@ -155,7 +164,7 @@ def _capture_model(name: str, model: nn.Module, tensors: Tensors) -> dict[str, o
 def _capture_optimizer(
     name: str, optimizer: Optimizer, names: Mapping[int, str], tensors: Tensors
 ) -> dict[str, object]:
-    held = [names[id(parameter)] for parameter in _parameters(optimizer)]
+    held = _held(name, optimizer, names)
     state = optimizer.state_dict()
     groups = [
         {

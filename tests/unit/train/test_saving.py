@@ -151,6 +151,34 @@ def test_too_little_shared_memory_is_told_once_and_harms_nothing(
     assert len(world.heard(CheckpointSaved)) == 1
 
 
+class Later:
+    """Has nothing to save at first."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, object] = {}
+
+    def state_dict(self) -> dict[str, object]:
+        return self.state
+
+    def load_state_dict(self, state_dict: dict[str, object], /) -> None:
+        self.state = state_dict
+
+
+def test_state_that_becomes_unsavable_fails_the_save_and_not_the_training(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    later = Later()
+    world.tracked = sort_tracked({"model": world.model, "later": later})
+    later.state = {"seen": {1}}
+    world.save(1)
+    (failed,) = world.heard(CheckpointFailed)
+    assert isinstance(failed, CheckpointFailed)
+    assert failed.detail.startswith("the state of later/seen holds a set")
+    later.state = {"seen": [1]}
+    world.save(2, must=True)
+    world.saving.close(2)
+    assert len(world.heard(CheckpointSaved)) == 1
+
+
 def test_memory_that_the_system_refuses_is_told_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,14 @@ def test_an_optimizer_of_another_model_is_refused() -> None:
         sort_tracked({"model": model, "sgd": stranger})
 
 
+def test_a_parameter_that_comes_later_and_is_of_no_tracked_model_is_told_in_words() -> None:
+    model, optimizer = trained(0)
+    tracked = sort_tracked({"model": model, "adam": optimizer})
+    optimizer.add_param_group({"params": nn.Linear(2, 3).parameters()})
+    with pytest.raises(UntrackedParameter, match=r"adam holds a parameter of shape \(3, 2\)"):
+        capture(tracked)
+
+
 @pytest.mark.parametrize(
     ("objects", "text"),
     [
