@@ -229,8 +229,12 @@ def _origins(path: Path, stack: ExitStack) -> Iterator[Origin]:
             item_bytes = ITEM_BYTES[tensor.dtype]
             first = header.data_start + tensor.start + _index(box, tensor.shape) * item_bytes
             data = np.empty(box.elements * item_bytes, dtype=np.uint8)
-            file.seek(first)
-            if file.readinto(data.data) != data.size:
+            try:
+                file.seek(first)
+                got = file.readinto(data.data)
+            except OSError as error:
+                raise BadSafetensors(path, error.strerror or str(error)) from error
+            if got != data.size:
                 raise BadSafetensors(path, "it ends too early")
             return data
 

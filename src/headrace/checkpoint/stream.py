@@ -6,6 +6,7 @@ What was written is read back from the disk and compared.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -118,7 +119,7 @@ def write_file(
         start = stop
     header = encode_header(placed, metadata)
     chunks: list[tuple[str, Chunk]] = []
-    with path.open("xb") as file:
+    with _saying(path), path.open("xb") as file:
         file.write(header)
         start = len(header)
         for piece, box in _boxes(pieces):
@@ -139,6 +140,16 @@ def write_file(
     spans = [Span(name, chunk.start, chunk.stop, chunk.xxh3_128) for name, chunk in chunks]
     check_shard(path.parent, path.name, entry, spans)
     return entry, chunks
+
+
+@contextmanager
+def _saying(path: Path) -> Iterator[None]:
+    """The system's errors, such as of a full disk, say which file was written."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _boxes(pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Box]]:

@@ -1,6 +1,8 @@
 """Checkpoints written again: in another number of files, and to and from Hugging Face."""
 
+import errno
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, load_model, save_file
 from torch import nn
 
 from headrace import checkpoint
-from headrace.checkpoint import stream
+from headrace.checkpoint import hugging_face, stream
 from headrace.checkpoint.conversion import FLOATS, convert
 from headrace.checkpoint.dtypes import TORCH_DTYPES
 from headrace.checkpoint.errors import BadSafetensors, DamagedCheckpoint, NoSuchModel, OutputInUse
@@ -165,6 +167,28 @@ def test_what_another_has_made_meanwhile_is_not_written_over(saved: Path, tmp_pa
         assert [path.name for path in tmp_path.glob("**/mine")] == ["mine"]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "root"]
         shutil.rmtree(tmp_path / "out")
+
+
+def test_a_full_disk_says_which_file_did_not_fit_and_a_source_that_fails_is_named(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    export_model(saved, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(
+            OSError, match=r"No space left on device: '.*/shard-00000\.safetensors'"
+        ):
+            reshard(saved, tmp_path / "new", shards=1)
+    source = tmp_path / "out" / "model.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(hugging_face, "_index", lambda box, shape: -(10**6))
+        with pytest.raises(BadSafetensors, match="Invalid argument") as caught:
+            import_model(source, tmp_path / "imported")
+    assert caught.value.path == source
+    assert list((tmp_path / "imported").iterdir()) == list((tmp_path / "new").iterdir()) == []
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 40])
