@@ -290,6 +290,8 @@ def _restore_model(
                 path,
                 f"{full} has shape {tuple(value.shape)}, the model's is {tuple(current.shape)}",
             )
+        if not torch.can_cast(value.dtype, current.dtype):  # torch would cut 2.7 to 2
+            raise CheckpointMismatch(path, f"{full} is {value.dtype}, the model's {current.dtype}")
         loaded[key] = value
     for key, current in model.state_dict().items():
         if isinstance(current, DTensor):  # in place: a copy would need the memory once more

@@ -187,6 +187,22 @@ def test_a_checkpoint_of_something_else_is_refused(objects: dict[str, object], t
         moved(sort_tracked({"model": Tied()}), sort_tracked(objects))
 
 
+def test_numbers_are_not_cut_to_whole_ones_without_a_word() -> None:
+    def one(value: torch.Tensor) -> nn.Module:
+        module = nn.Module()
+        module.register_buffer("scale", value)
+        return module
+
+    target = one(torch.tensor(0))
+    with pytest.raises(
+        CheckpointMismatch, match=r"scale is torch\.float32, the model's torch\.int"
+    ):
+        moved(sort_tracked({"m": one(torch.tensor(2.7))}), sort_tracked({"m": target}))
+    wider = one(torch.tensor(0.0, dtype=torch.float64))
+    moved(sort_tracked({"m": one(torch.tensor(2))}), sort_tracked({"m": wider}))
+    assert wider.state_dict()["scale"] == 2
+
+
 def test_a_name_that_was_of_another_kind_of_object_is_refused() -> None:
     model, optimizer = trained(0)
     tracked = sort_tracked({"net": model, "one": optimizer, "two": Memory({})})
