@@ -77,13 +77,18 @@ def cpu_s() -> float:
     """CPU time of this process and its children, those that run and those that have ended."""
     spent_s = sum(os.times()[:4])
     for path in Path("/proc/self/task").glob("*/children"):
-        for child in path.read_text().split():
-            try:
-                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-            except FileNotFoundError:
-                continue
+        for child in _text(path).split():
+            fields = _text(Path(f"/proc/{child}/stat")).rpartition(")")[2].split()
             spent_s += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
     return spent_s
+
+
+def _text(path: Path) -> str:
+    """Nothing of a thread or a process that has ended meanwhile."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def main(write: Write, read: Read) -> None:
