@@ -1,7 +1,6 @@
 """``headrace checkpoint``: what there is to go back to, whether it is whole, and how it gets in and
 out. Without torch."""
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from headrace.cli import termination
 from headrace.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ class InWords(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         from headrace.checkpoint.errors import FileRefused
 
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # then as Ctrl-C
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        termination.as_interrupt()
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

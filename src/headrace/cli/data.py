@@ -1,12 +1,11 @@
 """``headrace data``: index and pack data sets, inspect and verify them, say which samples came."""
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli import data_cache
+from headrace.cli import data_cache, termination
 from headrace.cli.data_sample import origin_text, print_json, show_sample
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ DataPath = Annotated[
 @app.callback()
 def data() -> None:
     """Make and inspect data sets."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # then as Ctrl-C
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    termination.as_interrupt()
 
 
 @app.command()

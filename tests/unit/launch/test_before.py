@@ -7,20 +7,7 @@ from headrace.launch.before import data_environment, near
 
 def test_the_environment_names_copies_and_sources() -> None:
     data = (DataPlace(source="/a", tier="nvme"), DataPlace(source="/b", tier="nvme"))
-    staged = [
-        Staged(
-            node="n",
-            source=source,
-            tier="nvme",
-            tree=tree,
-            root=root,
-            size_bytes=1,
-            near_bytes=1,
-            copied_bytes=1,
-            seconds=1.0,
-        )
-        for source, tree, root in (("/a", "/c/tree", "/c"), ("/b", None, "/d"))
-    ]
+    staged = [brought("/a", "/c/tree", "/c"), brought("/b", None, "/d")]
     assert data_environment(data, staged, {"APPTAINER_BIND": "/opt"}) == {
         "APPTAINER_BIND": "/opt,/c,/d",
         "HEADRACE_DATA": "/c/tree",
@@ -62,18 +49,22 @@ def order(*names: str) -> Order:
     )
 
 
-def unpacked(tree: str | None) -> Staged:
+def brought(source: str, tree: str | None, root: str | None) -> Staged:
     return Staged(
         node="n",
-        source="/home/ada/venv",
+        source=source,
         tier="nvme",
         tree=tree,
-        root=tree,
+        root=root,
         size_bytes=1,
         near_bytes=1,
         copied_bytes=1,
         seconds=1.0,
     )
+
+
+def unpacked(tree: str | None) -> Staged:
+    return brought("/home/ada/venv", tree, tree)
 
 
 def test_ranks_find_the_copy_of_their_python_by_all_its_names() -> None:
