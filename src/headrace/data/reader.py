@@ -4,6 +4,10 @@ Each thread takes the next share of the plan, fills it from start to end, and ha
 number. What a thread meets is raised where that batch would have come out; the batches before it
 still arrive. Knows nothing of ``Batches``, so that an iterator that nobody holds any more stops its
 threads.
+
+They meet in ``SimpleQueue``: it wakes one thread by one call, where a condition takes the
+interpreter's lock back and forth, and its ``put`` may be called from the garbage collector at any
+place, also within itself.
 """
 
 import atexit
@@ -11,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 Task = TypeVar("Task")
@@ -19,14 +24,13 @@ Done = TypeVar("Done")
 WAIT_S = 3.0
 """For threads that were asked to end. One that reads from a server that has died may never do so.
 """
-_LOOK_S = 1.0
 
 
 class Reader(Generic[Task, Done]):
     """``plan`` is advanced by one thread at a time; ``work`` runs in all of them at once.
 
     At most ``ahead`` results wait to be taken or are being made. The threads start with the first
-    ``take``; with ``threads`` 0 there are none, and ``take`` does the work.
+    ``take``; with ``threads`` 0 there are none, and ``take`` does the work. One consumer at a time.
     """
 
     def __init__(
@@ -39,7 +43,6 @@ class Reader(Generic[Task, Done]):
     ) -> None:
         self._plan = plan
         self._work = work
-        self._ahead = max(1, ahead)
         self._threads = [
             threading.Thread(target=self._run, name="data-read", daemon=True)
             for _ in range(threads)
@@ -47,40 +50,43 @@ class Reader(Generic[Task, Done]):
         self._started = False
         self._stopped = False
         self._planned = 0
+        self._plan_ended = False
+        self._planning = threading.Lock()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(max(1, ahead)):
+            self._room.put(None)
+        self._handed_in: SimpleQueue[tuple[int, Done | BaseException] | None] = SimpleQueue()
         self._taken = 0
         self._ready: dict[int, Done | BaseException] = {}
-        self._changed = threading.Condition()
-        self._planning = threading.Lock()
 
     def take(self) -> Done:
         """The next result. Raise ``StopIteration`` at the end of the plan or once stopped."""
         if not self._threads:
             return self._here()
-        with self._changed:
-            if not self._started and not self._stopped:
-                self._started = True
-                _running.add(self)
-                for thread in self._threads:
-                    thread.start()
-            while self._taken not in self._ready and not self._stopped:
-                self._changed.wait()
-            if self._stopped:
+        self._start()
+        while self._taken not in self._ready:
+            found = None if self._stopped else self._handed_in.get()
+            if found is None:
                 raise StopIteration
-            result = self._ready[self._taken]
-            if isinstance(result, BaseException):
-                raise result  # and again, whoever asks again
-            del self._ready[self._taken]
-            self._taken += 1
-            self._changed.notify_all()
-            return result
+            number, result = found
+            self._ready[number] = result
+        if self._stopped:
+            raise StopIteration
+        result = self._ready[self._taken]
+        if isinstance(result, BaseException):
+            raise result  # and again, whoever asks again
+        del self._ready[self._taken]
+        self._taken += 1
+        self._room.put(None)
+        return result
 
     def stop(self) -> None:
         """Ask all threads to end. Waits for none: the garbage collector may call it in one of them,
-        and at any place, also where that thread has the lock."""
-        with self._changed:
-            self._stopped = True
-            self._ready.clear()
-            self._changed.notify_all()
+        and at any place."""
+        self._stopped = True
+        left, self._handed_in = self._handed_in, SimpleQueue()  # nobody wants what was handed in
+        left.put(None)
+        self._end_plan()
 
     def wait(self, timeout_s: float) -> None:
         """For threads that were asked to end; what they read or transform is finished first."""
@@ -103,48 +109,42 @@ class Reader(Generic[Task, Done]):
             self._ready[0] = error
             raise
 
+    def _start(self) -> None:
+        if self._started or self._stopped:
+            return
+        self._started = True
+        _running.add(self)
+        for thread in self._threads:
+            thread.start()
+
     def _run(self) -> None:
         while True:
             with self._planning:
-                number = self._next_number()
-                if number is None:
+                self._room.get()
+                if self._plan_ended:
                     return
+                number = self._planned
+                self._planned += 1
                 try:
                     task = next(self._plan)
                 except BaseException as error:  # StopIteration, too: the consumer's to raise
-                    self._hand_in(number, error)
+                    self._end_plan()
+                    self._handed_in.put((number, error))
                     return
             try:
                 done: Done | BaseException = self._work(task)
             except BaseException as error:
+                self._end_plan()
                 done = error
             del task
-            self._hand_in(number, done)
-            if isinstance(done, BaseException):
-                return
+            self._handed_in.put((number, done))
             del done
 
-    def _next_number(self) -> int | None:
-        """The number of the next task once there is room for it; None when it is time to end."""
-        with self._changed:
-            while self._planned >= self._taken + self._ahead and not self._ended():
-                self._changed.wait(_LOOK_S)  # ``stop`` may have come between look and wait
-            if self._ended():
-                return None
-            self._planned += 1
-            return self._planned - 1
-
-    def _ended(self) -> bool:
-        return self._stopped or any(
-            isinstance(result, BaseException) for result in self._ready.values()
-        )
-
-    def _hand_in(self, number: int, result: Done | BaseException) -> None:
-        with self._changed:
-            if not self._stopped:
-                self._ready[number] = result
-            if number == self._taken or isinstance(result, BaseException):
-                self._changed.notify_all()
+    def _end_plan(self) -> None:
+        """No thread begins another task."""
+        self._plan_ended = True
+        for _ in self._threads:
+            self._room.put(None)
 
 
 _running: "weakref.WeakSet[Reader[Any, Any]]" = weakref.WeakSet()
