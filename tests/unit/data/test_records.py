@@ -70,7 +70,7 @@ def test_what_is_no_number_comes_back_as_no_number() -> None:
         [b"", 2**64],
         [{1, 2}],
         ["\ud800"],
-        object(),
+        ...,
         datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=1))),
         np.datetime64(1, "ns"),
         np.array([None]),

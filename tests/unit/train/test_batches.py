@@ -181,7 +181,7 @@ def test_arrays_become_tensors_without_a_copy() -> None:
         *(
             ["a", "b"],
             [np.zeros(2), np.zeros(3)],
-            [object(), object()],
+            [..., ...],
             [b"1", b"2"],
             [["a"], ["b"]],
         ),
