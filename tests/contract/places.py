@@ -14,13 +14,16 @@ from headrace.control.client import Client
 from headrace.control.cluster import cluster_door
 from headrace.control.door import Door
 from headrace.core.events import Entry
+from headrace.core.records import read_record
 from headrace.core.rundir import RunDir, merged_events
 from headrace.core.states import State
 from headrace.engines.contract import RunRow, Submitted
+from headrace.engines.slurm.jobs import SlurmJob
 from headrace.spec import make, to_yaml
 from headrace.testing.fake_slurm import RELEASES, FakeSlurm
 
 NODES, CPUS = 2, 2
+AGAIN_S = 240.0  # until a job that was queued again runs: Slurm first clears its nodes
 RELEASE = dict(zip(("22.05", "23.11", "24.11", "25.05", "25.11"), RELEASES, strict=True))
 QUICK = ("22.05", "25.11")
 NAMES = [
@@ -36,13 +39,22 @@ NAMES = [
 
 
 class Place:
-    """``door``: to 2 nodes of ``cpus`` CPUs each."""
+    """``door``: to 2 nodes of ``cpus`` CPUs each. ``cluster``: the real one, if it is on one."""
 
-    def __init__(self, folder: Path, door: Door, environ: dict[str, str], *, cpus: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        door: Door,
+        environ: dict[str, str],
+        *,
+        cpus: int,
+        cluster: Virtual | None = None,
+    ) -> None:
         self.folder = folder
         self.cpus = cpus
         self.door = door
         self.environ = environ
+        self.cluster = cluster
 
     def submit(self, *command: str, token: str | None = None, **fields: Any) -> Submitted:  # noqa: ANN401
         given = {"name": "job", "time": "10m"} | fields
@@ -72,6 +84,29 @@ class Place:
 
     def events(self, run_id: str) -> list[tuple[str, Entry]]:
         return merged_events(self.folder_of(run_id))
+
+    def job(self, run_id: str) -> str:
+        """Slurm's number of it."""
+        return read_record(self.folder_of(run_id).root / "slurm.json", SlurmJob).job_id
+
+    def account(self, run_id: str) -> str:
+        """All that a run left to read: events, logs, and what Slurm wrote of its job."""
+        root = self.folder_of(run_id).root
+        told = [f"{one.time_s:.1f} {who} {one.event}" for who, one in self.events(run_id)]
+        logs = sorted([*root.glob("*.log"), *root.glob("attempts/*/nodes/*/log")])
+        told += [f"--- {path.relative_to(root)}\n{path.read_text()}" for path in logs]
+        if self.cluster is not None:
+            told += ["--- slurmctld", self.cluster.told_of(self.job(run_id))]
+        return "\n".join(told)
+
+    @contextmanager
+    def telling(self, run_id: str) -> Iterator[None]:
+        """A failure tells the run's account."""
+        try:
+            yield
+        except BaseException as error:
+            error.add_note(self.account(run_id))
+            raise
 
 
 def environ_of(folder: Path) -> dict[str, str]:
@@ -103,7 +138,8 @@ def place_of(name: str, folder: Path, cluster: Virtual | None) -> Iterator[Place
     else:
         release = RELEASE[name.removeprefix("fake-")]
         environ = FakeSlurm(folder / "slurm", release=release).environ(environ)
-    place = Place(folder, cluster_door(environ, poll_s=0.2), environ, cpus=CPUS)
+    door = cluster_door(environ, poll_s=0.2)
+    place = Place(folder, door, environ, cpus=CPUS, cluster=cluster)
     try:
         yield place
     finally:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.lanes import NODES, Lane, Traffic, cluster_of_lanes
-from tests.contract.places import Place, place_of
+from tests.contract.places import AGAIN_S, Place, place_of
 from tests.contract.training import EVERY, STEPS, Training, agent_of, make_corpus
 from tests.integration.site import until
 
@@ -30,7 +30,7 @@ from headrace.core.process import marked
 from headrace.core.records import Record
 
 TROUBLE_AT = 12
-BUSY_S, AGAIN_S = 90.0, 240.0
+BUSY_S = 90.0
 
 
 class Recovery(Record, frozen=True, kw_only=True):
@@ -76,8 +76,7 @@ def recover(trouble: str, lane: Lane, corpus: Path, *, ranks: int) -> Recovery:
 
 
 def _account(trouble: str, lane: Lane, run: Training) -> str:
-    title = f"{trouble} in {lane.partition}, job {run.job}:"
-    return f"{title}\n{run.account()}\n{lane.cluster.told_of(run.job)}"
+    return f"{trouble} in {lane.partition}, job {run.job}:\n{run.account()}"
 
 
 def _recovery(trouble: str, lane: Lane, run: Training) -> Recovery:

@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.contract.places import Place, place_of
+from tests.contract.places import AGAIN_S, Place, place_of
 from tests.integration.site import until
 from tests.integration.virtual import Virtual
 
 from headrace.core.events import Requeued
-from headrace.core.records import read_record
 from headrace.core.states import State
 from headrace.engines.contract import Submitted
-from headrace.engines.slurm.jobs import SlurmJob
 from headrace.spec.load import load_file
 from headrace.spec.write import to_yaml
 
@@ -20,7 +18,6 @@ pytestmark = pytest.mark.slow
 TICKING = (
     "trap 'echo asked to leave; exit 0' TERM; echo ready; while [ ! -e open ]; do sleep 0.05; done"
 )
-AGAIN_S = 60.0
 
 
 @pytest.fixture
@@ -36,15 +33,12 @@ def ticking(place: Place, **fields: Any) -> Submitted:  # noqa: ANN401
     return given
 
 
-def job_of(place: Place, run_id: str) -> str:
-    return read_record(place.folder_of(run_id).root / "slurm.json", SlurmJob).job_id
-
-
 def goes_on(place: Place, run_id: str) -> None:
     """It was queued again once, and ends well."""
-    until(lambda: place.log(run_id).count("ready") == 4, timeout_s=AGAIN_S)
-    (place.folder / "open").touch()
-    (row,) = place.end(run_id)
+    with place.telling(run_id):
+        until(lambda: place.log(run_id).count("ready") == 4, timeout_s=AGAIN_S)
+        (place.folder / "open").touch()
+        (row,) = place.end(run_id)
     assert (row.state, row.attempts) == (State.COMPLETED, 2)
 
 
@@ -65,7 +59,7 @@ def test_a_signal_to_any_part_of_the_job_saves_it_and_queues_it_again_once(
     cluster: Virtual, place: Place, words: tuple[str, ...]
 ) -> None:
     given = ticking(place)
-    cluster.slurm("scancel", *words, job_of(place, given.id))
+    cluster.slurm("scancel", *words, place.job(given.id))
     goes_on(place, given.id)
     assert requeues(place, given.id) == ["preempt"]
     assert "asked to leave" in place.log(given.id)
@@ -75,7 +69,7 @@ def test_a_job_that_is_cancelled_past_us_is_cancelled_and_not_queued_again(
     cluster: Virtual, place: Place
 ) -> None:
     given = ticking(place)
-    cluster.slurm("scancel", job_of(place, given.id))
+    cluster.slurm("scancel", place.job(given.id))
     (row,) = place.end(given.id)
     assert row.state is State.CANCELLED
     assert requeues(place, given.id) == []

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from tests.contract import recovery
 from tests.contract.lanes import Lane, Traffic, cluster_of_lanes
-from tests.contract.places import Place, place_of
-from tests.contract.training import STEPS, Training, agent_of, job_of, make_corpus
+from tests.contract.places import AGAIN_S, Place, place_of
+from tests.contract.training import STEPS, Training, agent_of, make_corpus
 from tests.integration.site import until
 from tests.integration.virtual import Virtual
 
@@ -138,7 +138,7 @@ def test_a_node_on_which_no_agent_comes_up_is_excluded_and_another_takes_its_pla
     with no_agent_comes_up(cluster, bad):
         os.kill(agent_of(root, bad), signal.SIGKILL)
         until(lambda: place.log(run).count("ready 2") == 4, recovery.BUSY_S)
-        job = cluster.slurm("scontrol", "show", "job", job_of(root))
+        job = cluster.slurm("scontrol", "show", "job", place.job(run))
         (place.folder / "open").touch()
         (row,) = place.end(run)
     assert row.state is State.COMPLETED
@@ -167,7 +167,7 @@ def test_a_run_that_may_shrink_is_queued_again_when_the_node_of_its_lead_is_lost
 ) -> None:
     run, first, _ = ticking(lane, place, "1-2")
     with recovery.without_power(lane, first):
-        until(lambda: events_of(place, run, Requeued), recovery.AGAIN_S)
+        until(lambda: events_of(place, run, Requeued), AGAIN_S)
         (place.folder / "open").touch()
         (row,) = place.end(run)
     assert row.state is State.COMPLETED

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.places import Place, place_of
+from tests.contract.places import AGAIN_S, Place, place_of
 from tests.integration.site import HEADRACE, until
 from tests.integration.virtual import Virtual
 
@@ -132,11 +132,12 @@ def test_an_mpi_program_runs_its_ranks_on_both_nodes_and_starts_again_after_a_re
     (place.folder / "ring.py").write_text(RING)
     spec = load_file(script, cwd=place.folder)
     given = place.door.submit(to_yaml(spec), place.environ, script=script.read_text())
-    until(lambda: place.log(given.id).count("rank") == 4)
-    place.door.requeue(given.id)
-    until(lambda: place.log(given.id).count("rank") == 8, timeout_s=60)
-    (place.folder / "open").touch()
-    (row,) = place.end(given.id)
+    with place.telling(given.id):
+        until(lambda: place.log(given.id).count("rank") == 4)
+        place.door.requeue(given.id)
+        until(lambda: place.log(given.id).count("rank") == 8, timeout_s=AGAIN_S)
+        (place.folder / "open").touch()
+        (row,) = place.end(given.id)
     assert (row.state, row.attempts) == (State.COMPLETED, 2)
     said = re.findall(r"rank \d of 4 on n\d|total \d+", place.log(given.id))
     ranks = [f"rank {rank} of 4 on n{rank // 2 + 1}" for rank in range(4)]

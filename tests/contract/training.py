@@ -10,10 +10,8 @@ from tests.integration.site import until
 from headrace import data
 from headrace.core.events import AttemptStarted, StepMetric, decode_metric
 from headrace.core.process import marked
-from headrace.core.records import read_record
 from headrace.core.rundir import read_lines
 from headrace.core.states import State
-from headrace.engines.slurm.jobs import SlurmJob
 
 STEPS, EVERY = 50, 5
 END_S = 120.0
@@ -26,10 +24,6 @@ def make_corpus(folder: Path) -> Path:
     text.write_text("".join(f"line {n} of {n * n % 97}, the end.\n" for n in range(400)))
     data.pack_text([text], out, window=32)
     return out
-
-
-def job_of(root: Path) -> str:
-    return read_record(root / "slurm.json", SlurmJob).job_id
 
 
 def agent_of(root: Path, node: str) -> int:
@@ -67,7 +61,7 @@ class Training:
 
     @property
     def job(self) -> str:
-        return job_of(self.root)
+        return self.place.job(self.id)
 
     def hurry(self) -> None:
         self._go.touch()
@@ -115,11 +109,6 @@ class Training:
         return self.losses()
 
     def account(self) -> str:
-        """All that it left to read: events, steps, logs."""
-        events = [
-            f"{entry.time_s:.1f} {who} {entry.event}" for who, entry in self.place.events(self.id)
-        ]
+        """All that it left to read: its place's account, steps."""
         steps = sorted((attempt, one.step, one.rank, one.time_s) for attempt, one in self.steps())
-        logs = [*self.root.glob("*.log"), *self.root.glob("attempts/*/nodes/*/log")]
-        told = [f"--- {path.relative_to(self.root)}\n{path.read_text()}" for path in sorted(logs)]
-        return "\n".join([*events, f"attempt, step, rank, time: {steps}", *told])
+        return f"{self.place.account(self.id)}\nattempt, step, rank, time: {steps}"
