@@ -65,7 +65,8 @@ class Reader(Generic[Task, Done]):
             return self._here()
         self._start()
         while self._taken not in self._ready:
-            found = None if self._stopped else self._handed_in.get()
+            handed_in = self._handed_in  # before the look: ``stop`` says so, then puts another
+            found = None if self._stopped else handed_in.get()
             if found is None:
                 raise StopIteration
             number, result = found
