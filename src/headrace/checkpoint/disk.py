@@ -7,9 +7,7 @@ it by plain calls. Pieces are moved by a few threads, which do not keep the inte
 one of them may hang in the kernel.
 """
 
-import contextlib
 import errno
-import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -116,17 +114,6 @@ class DiskFile:
 
 def _pread_into(descriptor: int, buffer: memoryview, start: int) -> int:
     return os.preadv(descriptor, [buffer], start)
-
-
-def aligned_memory(size_bytes: int, *, huge: bool = True) -> mmap.mmap:
-    """Private memory that direct reads and writes take; at least one byte. ``huge``: of huge pages,
-    for what is used over and over."""
-    memory = mmap.mmap(-1, max(1, size_bytes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if not huge:
-        return memory
-    with contextlib.suppress(OSError, ValueError):  # a kernel without huge pages
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
 
 
 def write_new(path: Path, data: bytes | memoryview) -> None:

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from headrace.checkpoint.disk import aligned_memory
 from headrace.checkpoint.errors import IncompleteSave
 from headrace.checkpoint.folder import saved_step
 from headrace.checkpoint.manifest import MANIFEST, Manifest, encode_manifest
 from headrace.checkpoint.parts import Part, merge, part_path, read_parts, write_part
+from headrace.core.memory import aligned_memory
 from headrace.core.records import DecodeError, write_file
 
 _SPARE_BYTES = 256 << 20  # of /dev/shm, for what ranks share otherwise

@@ -18,6 +18,7 @@ from headrace.checkpoint.box import Box
 from headrace.checkpoint.errors import CheckpointNotFound
 from headrace.checkpoint.manifest import ITEM_BYTES, Chunk, Manifest, read_manifest
 from headrace.checkpoint.shard import Span, check_header, read_run
+from headrace.core.memory import aligned_memory
 
 Bytes = npt.NDArray[np.uint8]
 """The elements of a box: its sizes, and the bytes of an element as the last dimension."""
@@ -186,5 +187,5 @@ def _memory(wanted: Iterable[tuple[int, int]]) -> Iterator[Bytes]:
 
 
 def _room(places: Sequence[tuple[int, int]]) -> list[Bytes]:
-    room = np.frombuffer(disk.aligned_memory(places[-1][1], huge=False), dtype=np.uint8)
+    room = np.frombuffer(aligned_memory(places[-1][1], huge=False), dtype=np.uint8)
     return [room[start:stop] for start, stop in places]

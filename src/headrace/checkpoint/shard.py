@@ -19,6 +19,7 @@ import xxhash
 from headrace.checkpoint import disk
 from headrace.checkpoint.errors import DamagedCheckpoint
 from headrace.checkpoint.manifest import ITEM_BYTES, FileEntry
+from headrace.core.memory import aligned_memory
 
 _VECTORS = 1024  # of one system call, IOV_MAX
 
@@ -120,7 +121,7 @@ def check_shard(folder: Path, name: str, entry: FileEntry, spans: Sequence[Span]
     with _as_damage(folder, name), disk.DiskFile(folder / name, os.O_RDONLY) as file:
         file.forget()
         _check_length(folder, name, entry, file.plain)
-        buffer = memoryview(disk.aligned_memory(min(disk.PIECE_BYTES, entry.size_bytes)))
+        buffer = memoryview(aligned_memory(min(disk.PIECE_BYTES, entry.size_bytes)))
         for start, stop in disk.pieces(entry.size_bytes):
             if file.read(buffer[: stop - start], start) < stop - start:
                 raise _damaged(folder, name, "ends too early")

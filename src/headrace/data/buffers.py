@@ -1,8 +1,9 @@
 """Memory for batches, used again once nobody refers to it.
 
 On a busy machine fresh memory costs more than reading into it: the kernel must find and clear each
-page. A buffer is handed out again only when the pool holds the last reference to it: an array, a
-memoryview or a tensor of someone else's that shares its memory keeps it out of use.
+page. So what fills huge pages comes in those, and is used over and over. A buffer is handed out
+again only when the pool holds the last reference to it: an array, a memoryview or a tensor of
+someone else's that shares its memory keeps it out of use.
 """
 
 import functools
@@ -13,14 +14,20 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.core.memory import aligned_memory
+
 Memory = NDArray[np.uint8]
 Allocate = Callable[[int], Memory]
 _GRAIN_BYTES = 1 << 16
+_HUGE_BYTES = 2 << 20  # a huge page of x86, and of arm with small pages of 4 KiB
 _LARGE_BYTES = 31 << 20  # glibc heeds blocks of up to 32 MiB
 
 
 def plain(size_bytes: int) -> Memory:
-    return np.empty(size_bytes, np.uint8)
+    if size_bytes < _HUGE_BYTES:
+        return np.empty(size_bytes, np.uint8)
+    whole = -(-size_bytes // _HUGE_BYTES) * _HUGE_BYTES
+    return np.frombuffer(aligned_memory(whole), np.uint8)
 
 
 @functools.cache

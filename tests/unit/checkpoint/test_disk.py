@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace.checkpoint import disk
+from headrace.core.memory import aligned_memory
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def content(size_bytes: int) -> bytes:
 
 
 def in_memory(data: bytes) -> memoryview:
-    memory = disk.aligned_memory(len(data))
+    memory = aligned_memory(len(data))
     memory[: len(data)] = data
     return memoryview(memory)[: len(data)]
 
@@ -31,7 +32,7 @@ SIZES = (0, 1, 4095, 4096, 4097, 3 * 4096, 5 * 4096 + 17)
 
 
 def read_all(path: Path, size_bytes: int) -> bytes:
-    buffer = memoryview(disk.aligned_memory(size_bytes + 10))
+    buffer = memoryview(aligned_memory(size_bytes + 10))
     with disk.DiskFile(path, os.O_RDONLY) as file:
         got = sum(
             file.read(buffer[start:stop], start) for start, stop in disk.pieces(size_bytes + 10)

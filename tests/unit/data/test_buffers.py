@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.unit.core.test_memory import HUGE_PAGES, is_advised
 
 from headrace.data.buffers import Buffers, Memory
 
@@ -81,6 +82,13 @@ def test_a_buffer_that_is_too_small_makes_room_for_a_larger_one(one: Buffers) ->
     where = address(large)
     del large
     assert address(one.get(9_000_000)) == where
+
+
+@pytest.mark.skipif(not HUGE_PAGES.exists(), reason="a kernel without huge pages")
+def test_what_fills_huge_pages_comes_in_those(one: Buffers) -> None:
+    large = one.get(3_200_000)
+    assert is_advised(address(large))
+    assert not is_advised(address(Buffers(most=1).get(300_000)))
 
 
 def test_decoders_get_the_memory_again_that_they_freed() -> None:
