@@ -7,6 +7,7 @@ megatron/core/datasets/indexed_dataset.py of NVIDIA/Megatron-LM.
 """
 
 import gzip
+import hashlib
 import io
 import json
 import random
@@ -191,6 +192,24 @@ def write_mds(folder: Path, rng: random.Random, count: int) -> Written:
     ]
     (folder / "index.json").write_text(json.dumps({"version": 2, "shards": shards}))
     return Written("mds", folder, samples)
+
+
+def write_mds_packed(folder: Path, rng: random.Random, count: int) -> Written:
+    """One shard by Zstandard, one by gzip, as with ``compression=`` of its writer."""
+    written = write_mds(folder, rng, count)
+    index = json.loads((folder / "index.json").read_text())
+    for shard, suffix, pack in zip(
+        index["shards"], ("zstd", "gz"), (zstandard.compress, gzip.compress), strict=True
+    ):
+        raw = folder / shard["raw_data"]["basename"]
+        packed = folder / f"{raw.name}.{suffix}"
+        packed.write_bytes(data := pack(raw.read_bytes()))
+        raw.unlink()
+        shard["compression"] = suffix
+        hashes = {"sha1": hashlib.sha1(data, usedforsecurity=False).hexdigest()}
+        shard["zip_data"] = {"basename": packed.name, "bytes": len(data), "hashes": hashes}
+    (folder / "index.json").write_text(json.dumps(index))
+    return written
 
 
 def table_rows(rng: random.Random, count: int) -> list[dict[str, Any]]:
@@ -385,6 +404,7 @@ def write_text(folder: Path, rng: random.Random, count: int) -> Written:
 WRITERS: dict[str, Write] = {
     "tar": write_tar,
     "mds": write_mds,
+    "mds packed": write_mds_packed,
     "parquet": write_parquet,
     "arrow stream": write_arrow_stream,
     "arrow file": write_arrow_file,

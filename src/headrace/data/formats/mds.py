@@ -3,7 +3,8 @@
 A shard (little-endian): u32 samples, u32 offsets[samples + 1], the writer's settings as JSON, the
 samples. A sample: u32 length of each column whose size is not fixed, then the columns. Source: its
 documentation, "Dataset Format", and streaming/base/format/mds in mosaicml/streaming. Hashes that
-the index has are checked when the data set is indexed.
+the index has are checked when the data set is indexed. A shard that is only there compressed, by
+gzip or Zstandard, is one unit of many samples.
 """
 
 import hashlib
@@ -12,12 +13,13 @@ import os
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
 
 from headrace.data.errors import DamagedData, IndexRefused, NotADataset
+from headrace.data.formats import members
 from headrace.data.formats.format import Decode, Options, Scan, Unit
 from headrace.data.formats.listing import inside
 from headrace.data.formats.mds_columns import Column, column_of
@@ -56,15 +58,18 @@ class Mds:
             )
         index = path / INDEX
         shards = _shards(index)
-        names = [_name(shard, index, number) for number, shard in enumerate(shards)]
+        files = [_file(shard, index, number) for number, shard in enumerate(shards)]
         columns = [_columns(shard, index, number) for number, shard in enumerate(shards)]
         if any(other != columns[0] for other in columns):
             raise NotADataset(index, "its shards have not the same columns")
         root = index.parent
         return Scan(
-            files=names,
-            units=_units(root, names, shards),
-            meta={"columns": columns[0] if columns else []},
+            files=[file.name for file in files],
+            units=_units(root, files, shards),
+            meta={
+                "columns": columns[0] if columns else [],
+                "packed": [file.name for file in files if file.is_packed],
+            },
         )
 
     def decoder(self, meta: Mapping[str, Any]) -> Decode:
@@ -72,9 +77,12 @@ class Mds:
             Column(name, column_of(encoding), size) for name, encoding, size in meta["columns"]
         ]
 
+        packed = frozenset(meta.get("packed", ()))
+
         def decode(data: memoryview, file: str, start: int) -> list[dict[str, Any]]:
+            samples = _split(data, file, start) if file in packed else [data]
             try:
-                return [_sample(data, columns)]
+                return [_sample(sample, columns) for sample in samples]
             except (ValueError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
                 raise DamagedData(
                     Path(file),
@@ -104,28 +112,39 @@ def _shards(index: Path) -> list[dict[str, Any]]:
     return shards
 
 
-def _name(shard: Mapping[str, Any], index: Path, number: int) -> str:
-    """The shard's file, which lies beside the index or below, and is not compressed."""
-    raw = shard.get("raw_data")
-    name = raw.get("basename") if isinstance(raw, dict) else None
-    if not isinstance(name, str):
+class _File(NamedTuple):
+    name: str
+    is_packed: bool
+
+
+def _file(shard: Mapping[str, Any], index: Path, number: int) -> _File:
+    """The shard's file, which lies beside the index or below; the compressed one if that is all
+    there is."""
+    name = _basename(shard.get("raw_data"))
+    if name is None:
         raise NotADataset(index, f"shard {number} has no raw_data with a basename")
-    name = os.path.normpath(name)
     if inside(index.parent, name):
-        return name
-    zipped = shard.get("zip_data")
-    packed = zipped.get("basename") if isinstance(zipped, dict) else None
-    if isinstance(packed, str) and inside(index.parent, packed):
+        return _File(name, is_packed=False)
+    packed = _basename(shard.get("zip_data"))
+    if packed is None or not inside(index.parent, packed):
         raise IndexRefused(
-            f"{index.parent / packed}: a compressed shard cannot be read sample by sample",
-            why="the whole shard would have to be unpacked for one sample",
-            remedy=f"unpack all shards beside it (for zstd: unzstd {packed} -o {name})",
+            f"{index}: shard {number}, {name!r}, is not here",
+            why="every shard must lie in the folder of the index, or below it",
+            remedy="copy the missing shards, or write the index again",
         )
-    raise IndexRefused(
-        f"{index}: shard {number}, {name!r}, is not here",
-        why="every shard must lie in the folder of the index, or below it",
-        remedy="copy the missing shards, or write the index again",
-    )
+    with Source(index.parent / packed) as source:
+        if source.size and not members.is_packed(source.read(0, min(4, source.size))):
+            raise IndexRefused(
+                f"{source.path}: a shard compressed by {shard.get('compression')} is not read",
+                why="gzip and Zstandard are unpacked here",
+                remedy="unpack all shards beside it, or write them with compression='zstd'",
+            )
+    return _File(packed, is_packed=True)
+
+
+def _basename(of: object) -> str | None:
+    name = of.get("basename") if isinstance(of, dict) else None
+    return os.path.normpath(name) if isinstance(name, str) else None
 
 
 def _columns(shard: Mapping[str, Any], index: Path, number: int) -> list[list[Any]]:
@@ -157,21 +176,51 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.encode("utf-8", "replace").decode("utf-8") == value
 
 
-def _units(root: Path, names: list[str], shards: list[dict[str, Any]]) -> Iterator[Unit]:
-    for number, (name, shard) in enumerate(zip(names, shards, strict=True)):
-        with Source(root / name) as source:
-            offsets = _offsets(source, shard)
-            _check_hashes(source, shard)
-            starts = offsets.tolist()
-            for start, stop in pairwise(starts):
-                yield Unit(number, start, stop - start)
+def _units(root: Path, files: list[_File], shards: list[dict[str, Any]]) -> Iterator[Unit]:
+    for number, (file, shard) in enumerate(zip(files, shards, strict=True)):
+        with Source(root / file.name) as source:
+            if file.is_packed:
+                _check(source, shard["zip_data"])
+                held = _Held(source, shard["raw_data"].get("bytes"))
+                offsets = _offsets(held, shard)
+                if len(offsets) > 1:
+                    yield Unit(number, 0, source.size, len(offsets) - 1)
+            else:
+                for start, stop in pairwise(_offsets(source, shard).tolist()):
+                    yield Unit(number, start, stop - start)
 
 
-def _offsets(source: Source, shard: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+class _Held:
+    """What a compressed shard holds, with the face of a ``Source``. Damage is that of its file."""
+
+    def __init__(self, source: Source, size: object) -> None:
+        """Unpack it, but not much more than ``size`` bytes, what it is said to hold."""
+        self._source = source
+        self._data = bytearray()
+        for member in members.members_of(source):
+            self._data += member.data
+            if not isinstance(size, int) or len(self._data) > size:
+                break  # ``_check`` says so
+        self.size = len(self._data)
+
+    def read(self, start: int, size: int) -> bytes:
+        if start + size > self.size:
+            raise self.damaged(f"it holds {self.size} bytes")
+        return bytes(self._data[start : start + size])
+
+    def chunks(self) -> Iterator[bytearray]:
+        yield self._data
+
+    def damaged(self, why: str, start: int = 0, stop: int | None = None) -> DamagedData:
+        del start, stop
+        return self._source.damaged(why)
+
+
+def _offsets(
+    source: Source | _Held, shard: Mapping[str, Any]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Where samples begin, and the last ends: int64[samples + 1], rising, within the file."""
-    raw = shard["raw_data"]
-    if source.size != raw.get("bytes"):
-        raise source.damaged(f"it has {source.size} bytes; the index says {raw.get('bytes')}")
+    _check(source, shard["raw_data"])
     samples = int.from_bytes(source.read(0, 4), "little")
     if samples != shard.get("samples"):
         raise source.damaged(
@@ -192,9 +241,11 @@ def _offsets(source: Source, shard: Mapping[str, Any]) -> np.ndarray[Any, np.dty
     return offsets
 
 
-def _check_hashes(source: Source, shard: Mapping[str, Any]) -> None:
-    """Compare with the hashes in the index, as far as their kinds are known."""
-    hashes = shard["raw_data"].get("hashes")
+def _check(source: Source | _Held, file: Mapping[str, Any]) -> None:
+    """Compare with size and hashes in the index, as far as their kinds are known."""
+    if source.size != file.get("bytes"):
+        raise source.damaged(f"it has {source.size} bytes; the index says {file.get('bytes')}")
+    hashes = file.get("hashes")
     for kind, wanted in hashes.items() if isinstance(hashes, dict) else ():
         if kind in XXHASHES:
             digest = getattr(xxhash, kind)()
@@ -206,6 +257,13 @@ def _check_hashes(source: Source, shard: Mapping[str, Any]) -> None:
             digest.update(chunk)
         if digest.hexdigest() != wanted:
             raise source.damaged(f"its {kind} is not that of the index")
+
+
+def _split(data: memoryview, file: str, start: int) -> list[memoryview]:
+    """The samples of a compressed shard, whose offsets were right when it was indexed."""
+    shard = memoryview(b"".join(members.unpack(data, file, start)))
+    offsets = np.frombuffer(shard, "<u4", int.from_bytes(shard[:4], "little") + 1, 4).tolist()
+    return [shard[begin:end] for begin, end in pairwise(offsets)]
 
 
 def _sample(data: memoryview, columns: list[Column]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 LIMIT_BYTES = 1 << 30
 """What one member may hold, unpacked."""
 PIECE_BYTES = 1 << 16
-TOO_MUCH = f"a member holds more than {LIMIT_BYTES} bytes; compress fewer lines in each"
+TOO_MUCH = f"a member holds more than {LIMIT_BYTES} bytes; compress less in each"
 BLOCK_BYTES = 1 << 17
 """What one block of a Zstandard frame holds at most."""
 WINDOW_BYTES = 1 << 27

@@ -1,16 +1,20 @@
 """MDS shards, written by the few lines of tests.datasets."""
 
+import gzip
 import json
 import random
 import struct
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 from tests.datasets import Written, mds_shard, plain, read, write_mds
 
+from headrace import data
 from headrace.core.errors import HeadraceError
 from headrace.data.errors import DamagedData, IndexRefused, NotADataset
 from headrace.data.formats.format import Options
@@ -92,16 +96,81 @@ def test_a_pickle_is_never_read(tmp_path: Path) -> None:
     assert error.why == "a pickle can run any program when it is read"
 
 
-def test_a_shard_that_is_only_there_compressed_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    one_column(tmp_path, "str", [b"x"])
-    (tmp_path / "shard.00000.mds").rename(tmp_path / "shard.00000.mds.zstd")
-    change(tmp_path, compression="zstd", zip_data={"basename": "shard.00000.mds.zstd"})
-    assert str(refusal(tmp_path)) == (
-        f"error HR-DATA-010: {tmp_path}/shard.00000.mds.zstd: a compressed shard cannot be read "
-        "sample by sample\n"
-        "  why: the whole shard would have to be unpacked for one sample\n"
-        "  fix: unpack all shards beside it (for zstd: unzstd shard.00000.mds.zstd -o "
-        "shard.00000.mds)"
+def packed(folder: Path, data: bytes, **zip_data: object) -> Path:
+    """Put ``data`` where the first shard was, as its compressed form."""
+    one_column(folder, "str", [b"x", b"yz"])
+    (folder / "shard.00000.mds").unlink()
+    (folder / "shard.00000.mds.zst").write_bytes(data)
+    zipped = {"basename": "shard.00000.mds.zst", "bytes": len(data), "hashes": {}} | zip_data
+    change(folder, compression="zst:7", zip_data=zipped)
+    return folder
+
+
+def raw_shard(folder: Path) -> bytes:
+    return (one_column(folder, "str", [b"x", b"yz"]) / "shard.00000.mds").read_bytes()
+
+
+@pytest.mark.parametrize("pack", [zstandard.compress, gzip.compress])
+def test_a_shard_that_is_only_there_compressed_is_one_unit(
+    pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    packed(tmp_path, pack(raw_shard(tmp_path)))
+    (unit,) = Mds().scan(tmp_path, Options()).units
+    assert unit.rows == 2
+    assert read(Written("mds", tmp_path, [])) == [{"c": "x"}, {"c": "yz"}]
+    path = tmp_path / "set.hrindex"
+    data.index_path(tmp_path, out=path)
+    assert [data.open(path)[n]["c"] for n in (1, 0, 1)] == ["yz", "x", "yz"]
+
+
+def test_compressed_and_plain_shards_lie_beside_one_another(tmp_path: Path) -> None:
+    written = write_mds(tmp_path, random.Random(0), 10)
+    index = json.loads((tmp_path / "index.json").read_text())
+    raw = tmp_path / "shard.00001.mds"
+    content = zstandard.compress(raw.read_bytes())
+    raw.with_suffix(".mds.zstd").write_bytes(content)
+    zipped = {"basename": "shard.00001.mds.zstd", "bytes": len(content), "hashes": {}}
+    index["shards"][1]["zip_data"] = zipped
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    assert len(list(Mds().scan(tmp_path, Options()).units)) == 10
+    raw.unlink()
+    assert len(list(Mds().scan(tmp_path, Options()).units)) == 5 + 1
+    assert plain(read(written)) == plain(list(written.samples))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda raw: raw[:-1] + b"?", "its xxh64 is not that of the index"),
+        (lambda raw: raw + b"more", "it has {} bytes; the index says"),
+        (lambda raw: raw[:-1], "it has {} bytes; the index says"),
+        (lambda raw: bytes(1 << 28), "it has {} bytes; the index says"),
+        (lambda raw: b"", "it has {} bytes; the index says"),
+    ],
+)
+def test_a_compressed_shard_that_does_not_hold_what_it_should_is_damaged(
+    change: Callable[[bytes], bytes], why: str, tmp_path: Path
+) -> None:
+    held = change(raw_shard(tmp_path))
+    error = refusal(packed(tmp_path, zstandard.compress(held)))
+    assert error.why.startswith(why.format(len(held)))
+
+
+def test_a_compressed_shard_of_another_size_or_hash_is_damaged(tmp_path: Path) -> None:
+    content = zstandard.compress(raw_shard(tmp_path))
+    assert "the index says 7" in refusal(packed(tmp_path, content, bytes=7)).why
+    error = refusal(packed(tmp_path, content, hashes={"sha1": "00"}))
+    assert error.why == "its sha1 is not that of the index"
+
+
+def test_a_shard_that_is_compressed_in_another_way_is_refused_with_what_to_do(
+    tmp_path: Path,
+) -> None:
+    assert str(refusal(packed(tmp_path, b"\x0b\x02\x80"))) == (
+        f"error HR-DATA-010: {tmp_path}/shard.00000.mds.zst: a shard compressed by zst:7 is not "
+        "read\n"
+        "  why: gzip and Zstandard are unpacked here\n"
+        "  fix: unpack all shards beside it, or write them with compression='zstd'"
     )
 
 
