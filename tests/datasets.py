@@ -198,9 +198,11 @@ def write_mds_packed(folder: Path, rng: random.Random, count: int) -> Written:
     """One shard by Zstandard, one by gzip, as with ``compression=`` of its writer."""
     written = write_mds(folder, rng, count)
     index = json.loads((folder / "index.json").read_text())
-    for shard, suffix, pack in zip(
-        index["shards"], ("zstd", "gz"), (zstandard.compress, gzip.compress), strict=True
-    ):
+    packers: list[tuple[str, Callable[[bytes], bytes]]] = [
+        ("zstd", zstandard.compress),
+        ("gz", gzip.compress),
+    ]
+    for shard, (suffix, pack) in zip(index["shards"], packers, strict=True):
         raw = folder / shard["raw_data"]["basename"]
         packed = folder / f"{raw.name}.{suffix}"
         packed.write_bytes(data := pack(raw.read_bytes()))
