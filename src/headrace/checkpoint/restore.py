@@ -38,11 +38,12 @@ class Loaded:
     skipped: tuple[tuple[Path, str], ...] = field(default=())
 
 
-def load(path: Path, *, wanted: Wanted | None = None) -> Loaded:
+def load(path: str | Path, *, wanted: Wanted | None = None) -> Loaded:
     """Load one checkpoint. Raise ``CheckpointNotFound`` or ``DamagedCheckpoint``.
 
     Without ``wanted`` every file is looked at; with it those that hold some of what is wanted.
     """
+    path = Path(path)
     reader = CheckpointReader(path)
     manifest = reader.manifest
     if wanted is None:
@@ -71,7 +72,7 @@ def load(path: Path, *, wanted: Wanted | None = None) -> Loaded:
     )
 
 
-def load_newest(root: Path) -> Loaded | None:
+def load_newest(root: str | Path) -> Loaded | None:
     """The newest checkpoint below ``root`` that is whole, or None when there is none at all.
 
     Newest is the highest step: to go back further, move the newer ones away. Changes nothing, so
@@ -81,6 +82,7 @@ def load_newest(root: Path) -> Loaded | None:
 
     Raise ``NoneUsable`` when there are some and all are damaged.
     """
+    root = Path(root)
     skipped: dict[Path, str] = {}
     while True:
         path = next((one for one in candidates(root) if one not in skipped), None)

@@ -103,7 +103,7 @@ class Saver:
 
     def __init__(
         self,
-        root: Path,
+        root: str | Path,
         *,
         keep: Keep = _KEEP,
         damaged: Collection[Path] = (),
@@ -113,7 +113,7 @@ class Saver:
         rooms: Rooms = PRIVATE,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.root = root
+        self.root = Path(root)
         self._keep = keep
         self._now_s = now_s
         self._ranks = ranks

@@ -8,8 +8,9 @@ from headrace.checkpoint.manifest import FileEntry, Manifest, TensorEntry, read_
 from headrace.checkpoint.shard import Span, check_shard
 
 
-def verify(folder: Path) -> Manifest:
+def verify(folder: str | Path) -> Manifest:
     """Raise ``DamagedCheckpoint``, or ``CheckpointNotFound`` when there is no such folder."""
+    folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointNotFound(folder)
     manifest = read_manifest(folder)

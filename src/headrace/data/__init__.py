@@ -2,9 +2,9 @@
 
 ::
 
-    data.index_path(Path("shards"))                                   # once: tar, Parquet, MDS ...
+    data.index_path("shards")                                         # once: tar, Parquet, MDS ...
     images = data.open("shards")
-    data.pack_text(files, Path("corpus.tokens"), window=256)          # or a file of our own
+    data.pack_text(files, "corpus.tokens", window=256)                # or a file of our own
     train = data.open("corpus.tokens", split=(0.0, 0.9))
     for batch in data.batches(train, global_batch=64, seed=7, rank=rank, world=world):
         samples = data.to_torch(batch.samples)                        # or to_jax; NumPy as it is

@@ -53,11 +53,11 @@ class _Batch(NamedTuple):
 
 
 def index_path(
-    path: Path,
+    path: str | Path,
     *,
     format: str | None = None,
     options: Options | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     threads: int = THREADS,
     progress: Progress | None = None,
 ) -> IndexSummary:
@@ -66,12 +66,13 @@ def index_path(
     Raise ``DataNotFound``, ``NotADataset``, ``DamagedData``, ``IndexRefused``, ``PackageMissing``,
     ``PackFailed``, ``PackRefused`` (``out`` is no file of ours); what was there is then as it was.
     """
+    path = Path(path)
     check_there(path)
     reader: Format = registry.of_name(format) if format else registry.of_path(path)
     scan = reader.scan(path, options or Options())
     sizes = [_size(path, name) for name in scan.files]
     described = list(zip(scan.files, sizes, strict=True))
-    place = out or writable_place(path, os.environ)
+    place = Path(out) if out else writable_place(path, os.environ)
     _make_folder(place)
     all_bytes = sum(sizes)
     files = Files(path, described.__getitem__)

@@ -48,8 +48,8 @@ class PackSummary(Record, frozen=True, kw_only=True):
 
 
 def pack_text(
-    files: Sequence[Path],
-    out: Path,
+    files: Sequence[str | Path],
+    out: str | Path,
     *,
     window: int,
     tokenizer: Tokenizer | None = None,
@@ -61,7 +61,7 @@ def pack_text(
     cannot be opened, or decoded by a tokenizer of text, are skipped and reported. Raise
     ``PackRefused`` or ``PackFailed``; ``out`` is then as it was.
     """
-    tokenizer = tokenizer or ByteTokenizer()
+    tokenizer, out = tokenizer or ByteTokenizer(), Path(out)
     sources = _sorted_sources(files, out, window)
     with written(out) as file, PackWriter(file, out.parent) as packed:
         stream = _Stream(packed, window, tokenizer)
@@ -85,7 +85,7 @@ def pack_text(
     )
 
 
-def _sorted_sources(files: Sequence[Path], out: Path, window: int) -> list[tuple[str, Path]]:
+def _sorted_sources(files: Sequence[str | Path], out: Path, window: int) -> list[tuple[str, Path]]:
     """(path relative to the files' common folder, absolute path), sorted and without doubles."""
     if window < 1:
         raise PackRefused(

@@ -120,6 +120,15 @@ def test_tied_tensors_are_stored_once_and_come_back_tied(saver: Saver) -> None:
     assert saved.size_bytes == 3 * weight.nbytes
 
 
+def test_paths_may_be_strings(tmp_path: Path) -> None:
+    saved = save(Saver(str(tmp_path)), Snapshot(1, {"x": torch.arange(3)}, {}))
+    checkpoint.verify(str(saved.path))
+    assert checkpoint.load(str(saved.path)).tensors["x"].tolist() == [0, 1, 2]
+    newest = checkpoint.load_newest(str(tmp_path))
+    assert newest is not None
+    assert newest.path == saved.path
+
+
 def test_a_snapshot_without_tensors_is_saved(saver: Saver) -> None:
     saved = save(saver, Snapshot(0, {}, {"a": [1, "two", {"b": True}]}))
     assert checkpoint.load(saved.path).tensors == {}

@@ -43,6 +43,15 @@ def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path: Path) -> None:
     assert samples.tolist() == [[70_004, 70_004, 70_001, 70_004], [70_004, 80_000, 70_003, 70_003]]
 
 
+def test_paths_may_be_strings(tmp_path: Path) -> None:
+    files = [str(path) for path in write(tmp_path, a=b"one", b=b"two")]
+    data.pack_text(files, str(tmp_path / "out"), window=3)
+    assert len(data.open(str(tmp_path / "out"))) == 2
+    (tmp_path / "lines.jsonl").write_text("1\n2\n")
+    data.index_path(str(tmp_path / "lines.jsonl"), out=str(tmp_path / "lines.hrindex"))
+    assert data.open(str(tmp_path / "lines.hrindex"))[1] == 2
+
+
 def test_files_that_are_not_text_are_skipped_and_counted(tmp_path: Path) -> None:
     files = write(tmp_path, a=b"one two three four five six", b=b"ok \xff bad")
     summary = data.pack_text(
