@@ -117,7 +117,7 @@ def python_of(loader: Loader) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "headrace" / "peers" / loader.name.replace(" ", "-")
     python = folder / "bin" / "python"
-    wanted = json.dumps(loader.installs)
+    wanted = json.dumps(loader.installs).replace(str(HERE), "")
     ready = folder / "ready"
     if not ready.exists() or ready.read_text() != wanted:
         print(f"installing {loader.name}", file=sys.stderr, flush=True)
